@@ -1,0 +1,77 @@
+"""The command `aicp`. Each command imports what it needs when it runs, so that `aicp --help` answers at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aicp import __version__
+
+app = typer.Typer(
+    name="aicp",
+    help="A network of user + LLM pairs: hand work to other agents, be handed work, share context.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"aicp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _aicp(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def hub(
+    port: Annotated[int, typer.Option(envvar="PORT", help="Port for WebSocket clients; 0 takes a free one.")] = 8765,
+    http_port: Annotated[
+        int, typer.Option(envvar="HTTP_PORT", help="Port for Streamable HTTP clients; 0 takes a free one.")
+    ] = 8080,
+    host: Annotated[str, typer.Option(envvar="HOST", help="Address that clients connect to.")] = "127.0.0.1",
+    data_dir: Annotated[Path, typer.Option(help="Where all data of the hub lies.")] = Path(".aicp"),
+    gateways: Annotated[int, typer.Option(help="Number of gateway processes; they share the two ports.")] = 1,
+    routers: Annotated[int, typer.Option(help="Number of router processes.")] = 1,
+    orchestrators: Annotated[int, typer.Option(help="Number of orchestrator processes.")] = 1,
+    statehubs: Annotated[int, typer.Option(help="Number of state hub processes.")] = 1,
+    nats_url: Annotated[
+        str, typer.Option(envvar="NATS_URL", show_envvar=True, help="Use this NATS; none is started.")
+    ] = "",
+    redis_url: Annotated[
+        str, typer.Option(envvar="REDIS_URL", show_envvar=True, help="Use this Redis; none is started.")
+    ] = "",
+) -> None:
+    """Run a whole hub on this machine: NATS, Redis and the four services, until Ctrl-C."""
+    from aicp.hub.command import HubOptions, run_hub
+
+    options = HubOptions(
+        host=host,
+        port=port,
+        http_port=http_port,
+        data_dir=data_dir,
+        gateways=gateways,
+        routers=routers,
+        orchestrators=orchestrators,
+        statehubs=statehubs,
+        nats_url=nats_url,
+        redis_url=redis_url,
+    )
+    raise typer.Exit(run_hub(options))
+
+
+def main() -> None:
+    """Entry point of the console script `aicp`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What a service announces: the MCP tools, resources and prompts that it serves, and the scope that each needs."""
+
+from typing import Any
+
+import msgspec
+
+ANNOUNCE_INTERVAL_S = 5.0
+ANNOUNCE_LIFETIME_S = 60.0
+"""A service that has not announced itself for this long has left; its tools leave the list."""
+
+
+class AnnouncedTool(msgspec.Struct, frozen=True):
+    """One tool: a call of it goes to `method` of the service with the tool's arguments as the body."""
+
+    method: str
+    tool: dict[str, Any]
+    """The MCP `Tool` object."""
+    scope: str = ""
+
+
+class AnnouncedResource(msgspec.Struct, frozen=True):
+    """One resource, with a `uri`, or one template, with a `uriTemplate` whose variable stands at its end.
+
+    Reads go to the method `resource_read`, `{"uri": ...}` in, a `ReadResourceResult` out. Before a client's
+    subscription the gateway calls `resource_watch`, `{"uri": ...}` in, `{"subject": ...}` out, and then listens on
+    that NATS subject; each message on it is one `notifications/resources/updated`.
+    """
+
+    resource: dict[str, Any]
+    """The MCP `Resource` or `ResourceTemplate` object."""
+    scope: str = ""
+    watchable: bool = False
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """Everything that one service serves."""
+
+    service: str
+    version: str
+    instructions: str = ""
+    """This service's part of the server instructions that clients get."""
+    tools: tuple[AnnouncedTool, ...] = ()
+    resources: tuple[AnnouncedResource, ...] = ()
+    resource_templates: tuple[AnnouncedResource, ...] = ()
+
+
+encode_announcement = msgspec.json.Encoder().encode
+decode_announcement = msgspec.json.Decoder(Announcement).decode

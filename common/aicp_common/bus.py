@@ -1,0 +1,238 @@
+"""The bus: one NATS connection of a process, calls to services, publications, subscriptions."""
+
+import asyncio
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.micro.request import ERROR_CODE_HEADER
+
+from aicp_common import subjects
+from aicp_common.envelope import Envelope, pack
+from aicp_common.errors import AicpError, DeadlineExceeded, TooLarge, Unavailable, decode_error
+
+log = logging.getLogger(__name__)
+
+RECONNECT_PATIENCE_S = 5.0
+"""How long a call waits for a bus that has just gone away, before it says so."""
+
+MISSING_PATIENCE_S = 3.0
+"""How long a call waits for a service that has no worker right now: the time in which a supervisor restarts one."""
+
+MAX_OUTBOUND_BYTES = 8 * 1024 * 1024
+"""What may wait in the client while the connection is away."""
+
+TRACE_HEADER = "traceparent"
+"""Header of a reply that hands something on from another trace, a task for instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a service answered."""
+
+    body: bytes
+    origin: str | None = None
+    """The `traceparent` of the request that this reply delivers something from, when it is recorded."""
+
+
+class Bus:
+    """One connection to NATS. Reconnects by itself for ever; `connected` says how it is now."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._connected = asyncio.Event()
+        # One subscription takes the replies to all calls. nats-py's own `request` does the same with a task, a token
+        # of random bytes and a time-out context for each call, and cannot be told that the connection broke.
+        self._inbox = f"_INBOX.{secrets.token_hex(12)}."
+        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._calls = itertools.count()
+        self.client = Client()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands at this moment."""
+        return self.client.is_connected
+
+    async def connect(self, patience_s: float = 30.0) -> None:
+        """Connect, waiting for a server that is still starting.
+
+        Raises:
+            Unavailable: there is no server after `patience_s`, or it refuses the credentials.
+        """
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                await self.client.connect(
+                    servers=self._url.split(","),
+                    name=self._name,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.1,
+                    ping_interval=10,
+                    max_outstanding_pings=2,
+                    connect_timeout=2,
+                    pending_size=MAX_OUTBOUND_BYTES,
+                    allow_reconnect=True,
+                    disconnected_cb=self._on_disconnect,
+                    reconnected_cb=self._on_reconnect,
+                    error_cb=self._on_error,
+                )
+                break
+            except (OSError, nats.errors.Error, asyncio.TimeoutError) as error:
+                if "authorization" in str(error).lower():
+                    raise Unavailable("NATS refuses the credentials of NATS_URL") from error
+                if time.monotonic() >= until:
+                    raise Unavailable(f"NATS cannot be reached: {error}", hint="look at NATS_URL") from error
+                self.client = Client()
+                await asyncio.sleep(0.1)
+        await self.client.subscribe(self._inbox + "*", cb=self._on_reply)
+        self._connected.set()
+
+    async def close(self) -> None:
+        """Let what was published leave, then close."""
+        if self.client.is_closed:
+            return
+        if self.client.is_connected:
+            await self.client.drain()
+        else:
+            await self.client.close()
+
+    async def call(self, service: str, method: str, envelope: Envelope, body: bytes) -> Reply:
+        """Call `method` of whichever worker of `service` is free, and wait for its answer.
+
+        Raises:
+            AicpError: what the service answered with.
+            Unavailable: the bus is away, no worker of the service runs, or the connection broke while waiting; the
+                message says which.
+            DeadlineExceeded: no answer before the envelope's deadline.
+            TooLarge: the message does not fit on the bus.
+        """
+        payload = pack(envelope, body)
+        if len(payload) > self.client.max_payload:
+            raise TooLarge(f"the message has {len(payload)} bytes", expected=f"at most {self.client.max_payload}")
+        started = time.monotonic()
+        while True:
+            await self._wait_connected(envelope)
+            try:
+                message = await self._request(service, method, envelope, payload)
+                break
+            except NoRespondersError:
+                # Nobody has seen the call, so calling again cannot do anything twice.
+                if time.monotonic() - started > MISSING_PATIENCE_S or envelope.remaining_s() < 0.1:
+                    raise Unavailable(
+                        f"no worker of the service {service!r} is running", hint="try again in a few seconds"
+                    ) from None
+                await asyncio.sleep(0.05)
+        headers = message.headers
+        if headers is None:
+            return Reply(message.data)
+        if ERROR_CODE_HEADER in headers:
+            raise decode_error(message.data)
+        return Reply(message.data, headers.get(TRACE_HEADER))
+
+    async def _request(self, service: str, method: str, envelope: Envelope, payload: bytes) -> Msg:
+        timeout_s = envelope.remaining_s()
+        if timeout_s <= 0:
+            raise DeadlineExceeded(f"the deadline of the call to {service}.{method} has passed")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Msg] = loop.create_future()
+        token = str(next(self._calls))
+        self._waiting[token] = answer
+        timer = loop.call_later(timeout_s, _expire, answer, service, method)
+        try:
+            await self.client.publish(subjects.call(service, method), payload, reply=self._inbox + token)
+            message = await answer
+        except (ConnectionClosedError, OutboundBufferLimitError):
+            raise Unavailable("the message bus (NATS) is away", hint="try again in a few seconds") from None
+        finally:
+            timer.cancel()
+            del self._waiting[token]
+        if message.headers is not None and message.headers.get("Status") == "503":
+            raise NoRespondersError
+        return message
+
+    async def _on_reply(self, message: Msg) -> None:
+        answer = self._waiting.get(message.subject[len(self._inbox) :])
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
+    async def _wait_connected(self, envelope: Envelope) -> None:
+        if self.client.is_connected:
+            return
+        patience_s = min(RECONNECT_PATIENCE_S, max(envelope.remaining_s(), 0))
+        try:
+            await asyncio.wait_for(self._connected.wait(), patience_s)
+        except TimeoutError:
+            raise Unavailable("the message bus (NATS) is away", hint="try again in a few seconds") from None
+
+    async def publish(self, subject: str, body: bytes = b"") -> None:
+        """Publish, at most once, to whoever listens now. A lost message may only ever be a delay.
+
+        Never raises for a bus that is away: state is written elsewhere, this only says that it was.
+        """
+        try:
+            await self.client.publish(subject, body)
+        except (ConnectionClosedError, OutboundBufferLimitError) as error:
+            log.warning("a signal was not published", extra={"subject": subject, "error": repr(error)})
+
+    async def subscribe(
+        self, subject: str, handler: Callable[[Msg], Awaitable[None]], queue: str = ""
+    ) -> Subscription:
+        """Call `handler` for each message, one after the other; it must not wait for long."""
+
+        async def guarded(message: Msg) -> None:
+            try:
+                await handler(message)
+            except Exception:
+                log.exception("a message could not be handled", extra={"subject": message.subject})
+
+        return await self.client.subscribe(subject, queue=queue, cb=guarded)
+
+    async def flush(self) -> None:
+        """Wait until the server has seen everything that this process sent, subscriptions included."""
+        await self.client.flush()
+
+    async def _on_disconnect(self) -> None:
+        self._connected.clear()
+        if not self.client.is_closed:
+            log.warning("NATS went away", extra={"calls_in_flight": len(self._waiting)})
+        # Whether these calls or their answers were lost cannot be known, and waiting for the deadline helps nobody.
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(
+                    Unavailable(
+                        "the message bus (NATS) went away while the call was under way",
+                        hint="it may or may not have been done: look before you do it again",
+                    )
+                )
+
+    async def _on_reconnect(self) -> None:
+        self._connected.set()
+        log.info("NATS is back")
+
+    async def _on_error(self, error: Exception) -> None:
+        if isinstance(error, AicpError):
+            return
+        level = logging.DEBUG if isinstance(error, (OSError, NatsTimeoutError, nats.errors.Error)) else logging.WARNING
+        if isinstance(error, nats.errors.SlowConsumerError):
+            level = logging.ERROR
+        log.log(level, "NATS: %s", error or repr(error))
+
+
+def _expire(answer: "asyncio.Future[Msg]", service: str, method: str) -> None:
+    if not answer.done():
+        answer.set_exception(
+            DeadlineExceeded(
+                f"the service {service!r} did not answer {method!r} in time",
+                hint="it may or may not have been done: look before you do it again",
+            )
+        )

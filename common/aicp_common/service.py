@@ -1,0 +1,446 @@
+"""A service: a NATS micro service whose methods are typed functions, with its tools announced and its health served."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import nats.micro
+import uvloop
+from nats.aio.msg import Msg
+from nats.micro.request import Request
+from pydantic import BaseModel
+
+from aicp_common import __version__, subjects
+from aicp_common.admin import Admin, admin_server, listen
+from aicp_common.announcement import (
+    ANNOUNCE_INTERVAL_S,
+    AnnouncedResource,
+    Announcement,
+    encode_announcement,
+)
+from aicp_common.bus import TRACE_HEADER, Bus
+from aicp_common.envelope import Envelope, Principal, encode_json, unpack
+from aicp_common.errors import (
+    AicpError,
+    Busy,
+    DeadlineExceeded,
+    Forbidden,
+    Internal,
+    Unavailable,
+    encode_error,
+    tool_result_of,
+)
+from aicp_common.logs import configure_logs, current_request_id, current_traceparent
+from aicp_common.metrics import BUS_CONNECTED, CALL_SECONDS, CALLS, CALLS_IN_FLIGHT, LOOP_FAILURES
+from aicp_common.settings import EXIT_CONFIG, Settings, SettingsError, SettingsT, load_settings_or_exit
+from aicp_common.store import Tenants, connect_redis, ping
+from aicp_common.tool import Arguments, Result, Tool, encode_result, parse_arguments
+from aicp_common.waiting import Waiters
+from aicp_common.tracing import configure_tracing, shutdown_tracing, span, tracing_enabled
+
+log = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 10_000
+"""Calls that one worker works on or waits in; beyond it callers are told that it is busy."""
+
+DRAIN_S = 2.0
+"""How long a worker that stops lets its calls end."""
+
+ResultT = TypeVar("ResultT", bound=Result)
+ArgumentsT = TypeVar("ArgumentsT", bound=Arguments)
+Method = Callable[[Envelope, Any], Awaitable[Any]]
+Background = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A reply that is sent as it is."""
+
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Delivery(Generic[ResultT]):
+    """A tool result that hands on something from another trace, so that the receiving gateway joins that trace."""
+
+    result: ResultT
+    origin: str
+
+
+class Service(Generic[SettingsT]):
+    """One worker of a service.
+
+    A service's `build` function gets it, declares tools, methods, resources, subscriptions and background loops, and
+    `serve` runs it. `bus` and `redis` may be used in handlers and loops.
+    """
+
+    def __init__(self, name: str, settings: SettingsT, *, instructions: str = "") -> None:
+        self.name = name
+        self.settings = settings
+        self.instance = settings.instance or f"{name}-{os.getpid()}"
+        self.instructions = instructions
+        self.bus = Bus(settings.nats_url, f"aicp-{self.instance}")
+        self.redis = connect_redis(settings.redis_url)
+        self.tenants = Tenants(self.redis)
+        self.waiters = Waiters()
+        self._tools: list[Tool] = []
+        self._methods: dict[str, Callable[[Envelope, bytes], Awaitable[tuple[bytes, str | None]]]] = {}
+        self._resources: list[AnnouncedResource] = []
+        self._templates: list[AnnouncedResource] = []
+        self._background: dict[str, Background] = {}
+        self._at_start: list[Background] = []
+        self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]], str]] = []
+        self._working: set[asyncio.Task[None]] = set()
+        self._ready = False
+        self._stop = asyncio.Event()
+
+    # What a service declares
+
+    def tool(
+        self,
+        *,
+        title: str,
+        scope: str,
+        arguments: type[ArgumentsT],
+        result: type[ResultT],
+        read_only: bool = False,
+        idempotent: bool = False,
+        destructive: bool = False,
+    ) -> Callable[
+        [Callable[[Envelope, ArgumentsT], Awaitable[ResultT | Delivery[ResultT]]]],
+        Callable[[Envelope, ArgumentsT], Awaitable[ResultT | Delivery[ResultT]]],
+    ]:
+        """Declare a tool. Its name is the function's, its description for LLMs the function's docstring.
+
+        Errors of the hierarchy that the function raises become tool results with `isError`.
+        """
+
+        def declare(
+            function: Callable[[Envelope, ArgumentsT], Awaitable[ResultT | Delivery[ResultT]]],
+        ) -> Callable[[Envelope, ArgumentsT], Awaitable[ResultT | Delivery[ResultT]]]:
+            tool = Tool(
+                name=function.__name__,
+                title=title,
+                description=" ".join((function.__doc__ or "").split()),
+                scope=scope,
+                arguments=arguments,
+                result=result,
+                handler=function,  # type: ignore[arg-type]  # a Delivery is unwrapped below
+                read_only=read_only,
+                idempotent=idempotent,
+                destructive=destructive,
+            )
+            self._tools.append(tool)
+
+            async def answer(envelope: Envelope, body: bytes) -> tuple[bytes, str | None]:
+                if not envelope.principal.may(scope):
+                    raise Forbidden(f"{tool.name} needs the scope {scope!r}, which {envelope.principal.agent!r} lacks")
+                returned: Any = await tool.handler(envelope, tool.parse(body))
+                if isinstance(returned, Delivery):
+                    return encode_result(returned.result), returned.origin
+                return encode_result(returned), None
+
+            self._methods[tool.name] = answer
+            return function
+
+        return declare
+
+    def method(self, arguments: type[ArgumentsT], name: str = "") -> Callable[[Method], Method]:
+        """Declare a method that other services or the gateway call; it is no tool and clients cannot reach it.
+
+        The function returns a pydantic model, plain data, or `Raw`. Errors go back as error replies.
+        """
+
+        def declare(function: Method) -> Method:
+            async def answer(envelope: Envelope, body: bytes) -> tuple[bytes, str | None]:
+                returned = await function(envelope, parse_arguments(arguments, body))
+                if isinstance(returned, Raw):
+                    return returned.body, None
+                if isinstance(returned, BaseModel):
+                    return returned.model_dump_json(exclude_none=True).encode(), None
+                return encode_json(returned), None
+
+            self._methods[name or function.__name__] = answer
+            return function
+
+        return declare
+
+    def resource(self, *, uri: str, name: str, title: str, description: str, scope: str, watchable: bool = True) -> None:
+        """Announce a resource. The service must have the methods `resource_read` and, if watchable, `resource_watch`."""
+        fields = {"uri": uri, "name": name, "title": title, "description": description, "mimeType": "application/json"}
+        self._resources.append(AnnouncedResource(fields, scope, watchable))
+
+    def resource_template(
+        self, *, uri_template: str, name: str, title: str, description: str, scope: str, watchable: bool = True
+    ) -> None:
+        """Announce a resource template, whose one variable stands at its end."""
+        fields = {
+            "uriTemplate": uri_template,
+            "name": name,
+            "title": title,
+            "description": description,
+            "mimeType": "application/json",
+        }
+        self._templates.append(AnnouncedResource(fields, scope, watchable))
+
+    def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]], *, shared: bool = False) -> None:
+        """Listen on a subject: every worker, or with `shared` one worker of the service for each message."""
+        self._subscriptions.append((subject, handler, self.name if shared else ""))
+
+    def at_start(self, function: Background) -> None:
+        """Run once, when bus and Redis are connected and before the first call."""
+        self._at_start.append(function)
+
+    def background(self, name: str, function: Background) -> None:
+        """Run for as long as the worker lives; a failure is logged and it starts again a second later."""
+        self._background[name] = function
+
+    # What a service calls
+
+    def envelope(self, principal: Principal, *, deadline_s: float, parent: Envelope | None = None) -> Envelope:
+        """An envelope for a call of this service's own, `deadline_s` seconds from now, in the trace of `parent`."""
+        return Envelope(
+            principal=principal,
+            deadline_ms=int((time.time() + deadline_s) * 1000),
+            traceparent=parent.traceparent if parent else "",
+            request_id=parent.request_id if parent else "",
+            session=parent.session if parent else "",
+        )
+
+    # Life
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT.
+
+        Raises:
+            SettingsError: the admin address cannot be used.
+            Unavailable: NATS cannot be reached.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        sock = listen(self.settings.admin_host, self.settings.admin_port)
+        admin = admin_server(Admin(self.check))
+        serving = asyncio.create_task(admin.serve(sockets=[sock]))
+        log.info("%s starts", self.name, extra={"admin_port": sock.getsockname()[1], "version": __version__})
+        loops: list[asyncio.Task[None]] = []
+        try:
+            await self.bus.connect()
+            await self._wait_for_redis()
+            for function in self._at_start:
+                await function()
+            micro = await self._register()
+            for subject, handler, queue in self._subscriptions:
+                await self.bus.subscribe(subject, handler, queue)
+            await self.bus.subscribe(subjects.ANNOUNCE_REQUEST, self._on_announce_request)
+            await self.bus.flush()
+            self._background["announce"] = self._announce_for_ever
+            loops = [asyncio.create_task(self._keep_running(*item)) for item in self._background.items()]
+            await self._announce()
+            await self.bus.flush()
+            self._ready = True
+            log.info("%s is ready", self.name)
+            await self._stop.wait()
+            log.info("%s stops", self.name, extra={"calls_in_flight": len(self._working)})
+            self._ready = False
+            await micro.stop()
+            self.waiters.close()
+            await self._drain()
+        finally:
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await self.bus.close()
+            await self.redis.aclose()
+            admin.should_exit = True
+            await serving
+            shutdown_tracing()
+
+    async def check(self) -> dict[str, Any]:
+        """What /ready answers."""
+        BUS_CONNECTED.set(self.bus.connected)
+        return {
+            "service": self.name,
+            "instance": self.instance,
+            "started": self._ready,
+            "nats": self.bus.connected,
+            "redis": await ping(self.redis),
+        }
+
+    async def _wait_for_redis(self) -> None:
+        said = False
+        while not await ping(self.redis):
+            if not said:
+                log.warning("Redis does not answer yet; look at REDIS_URL if this stays so")
+                said = True
+            if self._stop.is_set():
+                return
+            await asyncio.sleep(0.1)
+
+    async def _register(self) -> nats.micro.Service:
+        micro = await nats.micro.add_service(
+            self.bus.client,
+            name=f"aicp-{self.name}",
+            version=__version__,
+            description=f"AICP {self.name}",
+            queue_group=self.name,
+            metadata={"instance": self.instance, "tools": " ".join(tool.name for tool in self._tools)},
+        )
+        for name, answer in self._methods.items():
+            await micro.add_endpoint(
+                name=name, subject=subjects.call(self.name, name), handler=self._handler(name, answer)
+            )
+        return micro
+
+    def _handler(
+        self, name: str, answer: Callable[[Envelope, bytes], Awaitable[tuple[bytes, str | None]]]
+    ) -> Callable[[Request], Awaitable[None]]:
+        is_tool = any(tool.name == name for tool in self._tools)
+
+        async def handle(request: Request) -> None:
+            # nats.micro waits for a handler before it takes the next message, and some of ours wait for 40 s.
+            if len(self._working) >= MAX_IN_FLIGHT:
+                await self._fail(request, is_tool, Busy(f"this {self.name} has {MAX_IN_FLIGHT} calls in flight"))
+                return
+            task = asyncio.create_task(self._answer(name, is_tool, answer, request))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+
+        return handle
+
+    async def _answer(
+        self,
+        name: str,
+        is_tool: bool,
+        answer: Callable[[Envelope, bytes], Awaitable[tuple[bytes, str | None]]],
+        request: Request,
+    ) -> None:
+        started = time.perf_counter()
+        CALLS_IN_FLIGHT.inc()
+        outcome = "ok"
+        try:
+            envelope, body = unpack(request.data)
+            current_request_id.set(envelope.request_id)
+            current_traceparent.set(envelope.traceparent)
+            if envelope.remaining_s() <= 0:
+                raise DeadlineExceeded(f"the deadline passed before {self.name} began with {name}")
+            if tracing_enabled():
+                with span(f"{self.name}.{name}", envelope.traceparent, "server") as inner:
+                    current_traceparent.set(inner)
+                    envelope = Envelope(
+                        envelope.principal, envelope.deadline_ms, inner, envelope.request_id, envelope.session
+                    )
+                    reply, origin = await answer(envelope, body)
+            else:
+                reply, origin = await answer(envelope, body)
+            await request.respond(reply, {TRACE_HEADER: origin} if origin and tracing_enabled() else None)
+        except AicpError as error:
+            outcome = error.code
+            if isinstance(error, Internal):
+                log.error("%s failed: %s", name, error)
+            await self._fail(request, is_tool, error)
+        except asyncio.CancelledError:
+            outcome = Unavailable.code
+            await self._fail(request, is_tool, Unavailable(f"this {self.name} stops", hint="call again"))
+        except Exception:
+            outcome = Internal.code
+            log.exception("%s failed", name)
+            fault = Internal(
+                f"{self.name} failed in {name}",
+                hint=f"its log says why, under request id {current_request_id.get() or 'unknown'}",
+            )
+            await self._fail(request, is_tool, fault)
+        finally:
+            CALLS_IN_FLIGHT.dec()
+            CALLS.labels(name, outcome).inc()
+            CALL_SECONDS.labels(name).observe(time.perf_counter() - started)
+
+    async def _fail(self, request: Request, is_tool: bool, error: AicpError) -> None:
+        if is_tool:
+            await request.respond(tool_result_of(error))
+        else:
+            await request.respond_error(str(error.http_status), error.code, encode_error(error))
+
+    async def _keep_running(self, name: str, function: Background) -> None:
+        while True:
+            try:
+                await function()
+                raise RuntimeError(f"the loop {name} ended")
+            except AicpError as error:
+                LOOP_FAILURES.labels(name).inc()
+                log.warning("the loop %s failed and starts again: %s", name, error)
+            except Exception:
+                LOOP_FAILURES.labels(name).inc()
+                log.exception("the loop %s failed and starts again", name)
+            await asyncio.sleep(1)
+
+    async def _announce(self) -> None:
+        announcement = Announcement(
+            service=self.name,
+            version=__version__,
+            instructions=self.instructions,
+            tools=tuple(tool.announce() for tool in self._tools),
+            resources=tuple(self._resources),
+            resource_templates=tuple(self._templates),
+        )
+        await self.bus.publish(subjects.ANNOUNCE, encode_announcement(announcement))
+
+    async def _on_announce_request(self, message: Msg) -> None:
+        await self._announce()
+
+    async def _announce_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(ANNOUNCE_INTERVAL_S)
+            await self._announce()
+
+    async def _drain(self) -> None:
+        if not self._working:
+            return
+        _, late = await asyncio.wait(self._working, timeout=DRAIN_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+def serve(
+    name: str, kind: type[SettingsT], build: Callable[["Service[SettingsT]"], None], *, instructions: str = ""
+) -> None:
+    """Run one worker of a service as this process, until it is told to stop.
+
+    Args:
+        name: Of the service: its queue group and the second token of its subjects.
+        kind: Its settings, read from the environment; a wrong one exits with `EXIT_CONFIG`.
+        build: Declares what the service does.
+        instructions: Its part of the server instructions for LLMs.
+    """
+    settings = load_settings_or_exit(kind)
+    instance = settings.instance or f"{name}-{os.getpid()}"
+    configure_logs(name, instance, settings.log_level, settings.log_format)
+    try:
+        configure_tracing(name, instance)
+    except ValueError as error:
+        print(f"configuration: {error}", file=sys.stderr)
+        sys.exit(EXIT_CONFIG)
+
+    async def main() -> None:
+        service = Service(name, settings, instructions=instructions)
+        build(service)
+        await service.run()
+
+    try:
+        uvloop.run(main())
+    except SettingsError as error:
+        print(f"configuration: {error}", file=sys.stderr)
+        sys.exit(EXIT_CONFIG)
+    except AicpError as error:
+        log.critical("%s cannot run: %s", name, error)
+        sys.exit(1)
+
+
+__all__ = ["Delivery", "Envelope", "Raw", "Service", "Settings", "serve"]

@@ -1,0 +1,96 @@
+"""Settings from environment variables, every one also as NAME_FILE (Docker secrets)."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: the environment is wrong, starting again will not help."""
+
+
+class _Files(PydanticBaseSettingsSource):
+    """Reads NAME_FILE for each setting NAME."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{field_name.upper()}_FILE: {path!r} cannot be read: {error}") from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the text is the line for the operator."""
+
+
+class Settings(BaseSettings):
+    """What every service reads."""
+
+    model_config = SettingsConfigDict(case_sensitive=False, extra="ignore", env_ignore_empty=True)
+
+    nats_url: str = Field("nats://127.0.0.1:4222", pattern=r"^(nats|tls|ws|wss)://")
+    """Several servers of a cluster: separated by commas."""
+    redis_url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^(redis|rediss|unix)://")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "plain", "json"] = "auto"
+    """`auto`: plain lines on a terminal, JSON otherwise."""
+    admin_host: str = "127.0.0.1"
+    admin_port: int = Field(9100, ge=0, le=65535)
+    """Where /health, /ready and /metrics answer; 0 picks a free port and logs it."""
+    instance: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
+    """Name of this worker in logs and in NATS; default: service name and process id."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _Files(settings_cls)
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+_SECRETS = {"jwt_secret", "redis_url", "nats_url", "postgres_url"}
+
+
+def load_settings(kind: type[SettingsT]) -> SettingsT:
+    """Read the environment into `kind`.
+
+    Raises:
+        SettingsError: a line that names each wrong variable, what it was and what is allowed.
+    """
+    lowered = {name: os.environ[name].lower() for name in ("LOG_LEVEL", "LOG_FORMAT") if name in os.environ}
+    try:
+        return kind(**{name.lower(): value for name, value in lowered.items() if value})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from error
+
+
+def load_settings_or_exit(kind: type[SettingsT]) -> SettingsT:
+    """As `load_settings`, but a wrong value ends the process with the line on stderr and `EXIT_CONFIG`."""
+    try:
+        return load_settings(kind)
+    except SettingsError as error:
+        print(f"configuration: {error}", file=sys.stderr)
+        sys.exit(EXIT_CONFIG)
+
+
+def _explain(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "environment"
+    was = "" if name in _SECRETS or "input" not in problem else f" was {problem['input']!r};"
+    allowed = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{name.upper()}:{was} allowed: {allowed}"

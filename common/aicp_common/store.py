@@ -1,0 +1,159 @@
+"""Redis: the connection, key names, and Lua scripts that change state and append the event in the same step."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, ConnectionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from aicp_common.errors import Busy, Unavailable
+
+Value = str | int | float
+
+TENANTS = "aicp:tenants"
+"""Set of every tenant that ever changed anything: where sweeps and the relay look."""
+
+OUTBOX_CAP = 200_000
+"""Events of one tenant that may wait for the relay. Beyond it changes are refused: the log must not lose any."""
+
+
+def connect_redis(url: str, max_connections: int = 64) -> "Redis[str]":
+    """A client for `url`. Does not connect yet.
+
+    It never repeats a command by itself: a script that was cut off may have run.
+    """
+    return cast(
+        "Redis[str]",
+        Redis.from_url(
+            url,
+            decode_responses=True,
+            max_connections=max_connections,
+            socket_connect_timeout=2,
+            socket_timeout=10,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+        ),
+    )
+
+
+def key(tenant: str, *parts: str) -> str:
+    """A key of one tenant. All of them share the hash tag, so that Redis Cluster keeps them together."""
+    return ":".join((f"aicp:{{{tenant}}}", *parts))
+
+
+@contextlib.asynccontextmanager
+async def redis_errors() -> AsyncIterator[None]:
+    """Turn what redis-py raises into what callers are told.
+
+    Raises:
+        Unavailable: Redis is away, loading, or refuses the credentials.
+        Busy: a script found the outbox full.
+    """
+    try:
+        yield
+    except AuthenticationError as error:
+        raise Unavailable("Redis refuses the credentials of REDIS_URL") from error
+    except (ConnectionError, RedisTimeoutError, OSError) as error:
+        raise Unavailable(
+            "the store (Redis) is away",
+            hint="try again in a few seconds; what was under way may or may not have been done",
+        ) from error
+    except ResponseError as error:
+        text = str(error)
+        if "OUTBOX_FULL" in text:
+            raise Busy(
+                f"{OUTBOX_CAP} events wait for the event log, no more changes are taken until it drains",
+                hint="try again later; the operator should look at the state hub and NATS",
+            ) from error
+        if text.startswith(("LOADING", "BUSY", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "NOREPLICAS")):
+            raise Unavailable(f"the store (Redis) takes no changes now: {text.split()[0]}") from error
+        raise
+
+
+_PRELUDE = (
+    """
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+-- Append an event to the tenant's outbox, in the same step as the change that it tells of.
+local function emit(entity, id, what, data, traceparent)
+  local outbox = KEYS[1] .. ':outbox'
+  if redis.call('XLEN', outbox) >= %d then error('OUTBOX_FULL') end
+  redis.call('XADD', outbox, '*', 'entity', entity, 'id', id, 'what', what, 'data', data or '{}',
+    'traceparent', traceparent or '')
+end
+"""
+    % OUTBOX_CAP
+)
+
+
+class Script:
+    """A Lua script of one tenant's keys.
+
+    `KEYS[1]` is the tenant's key prefix (`aicp:{tenant}`), from which the source builds the keys that it needs; the
+    named arguments are locals. `now_ms()` is Redis' own clock, `emit(entity, id, what, data, traceparent)` appends an
+    event. A script must call `emit` before it writes anything else, so that a full outbox changes nothing.
+
+    Args:
+        arguments: Names of the arguments, in order.
+        source: The body.
+    """
+
+    def __init__(self, arguments: Sequence[str], source: str) -> None:
+        self._arguments = tuple(arguments)
+        names = "".join(f"local {name} = ARGV[{index}]\n" for index, name in enumerate(arguments, start=1))
+        self._source = f"{_PRELUDE}local prefix = KEYS[1]\n{names}{source}"
+        self._sha: str | None = None
+
+    async def __call__(self, redis: "Redis[str]", tenant: str, **arguments: Value) -> Any:
+        """Run it.
+
+        Raises:
+            Unavailable, Busy: see `redis_errors`.
+        """
+        values = [arguments.pop(name) for name in self._arguments]
+        if arguments:
+            raise TypeError(f"no such arguments of the script: {', '.join(arguments)}")
+        prefix = key(tenant)
+        async with redis_errors():
+            if self._sha is None:
+                self._sha = await redis.script_load(self._source)
+            try:
+                return await redis.evalsha(self._sha, 1, prefix, *values)
+            except NoScriptError:
+                # A Redis that was started anew knows no scripts; nothing of this one has run.
+                return await redis.eval(self._source, 1, prefix, *values)
+
+
+class Tenants:
+    """Remembers in Redis, once per process, which tenants there are."""
+
+    def __init__(self, redis: "Redis[str]") -> None:
+        self._redis = redis
+        self._known: set[str] = set()
+
+    async def remember(self, tenant: str) -> None:
+        """Make sure that sweeps and the relay find this tenant. Call before its first change."""
+        if tenant in self._known:
+            return
+        async with redis_errors():
+            await self._redis.sadd(TENANTS, tenant)
+        self._known.add(tenant)
+
+    async def all(self) -> list[str]:
+        """Every tenant, sorted."""
+        async with redis_errors():
+            return sorted(await self._redis.smembers(TENANTS))
+
+
+async def ping(redis: "Redis[str]") -> bool:
+    """Whether Redis answers."""
+    try:
+        return bool(await redis.ping())
+    except (RedisError, OSError):
+        return False

@@ -1,0 +1,39 @@
+"""Every NATS subject of the hub. Tokens are validated ids or digests, never raw text of a user."""
+
+ANNOUNCE = "aicp.v1.announce"
+"""Services publish here what they serve: at start, on change, every few seconds, and when asked."""
+ANNOUNCE_REQUEST = "aicp.v1.announce.request"
+"""A gateway that starts asks here; every service announces itself."""
+PRESENCE = "aicp.v1.presence"
+"""Gateways publish here which agents are connected to them."""
+EVENTS = "aicp.v1.event.>"
+"""What the JetStream stream of the event log captures."""
+EVENT_STREAM = "AICP_EVENTS"
+
+ANY_TASK = "aicp.v1.task.*.*"
+ANY_AGENT = "aicp.v1.agent.*.*"
+
+
+def call(service: str, method: str) -> str:
+    """Where `method` of `service` is called; queue group = the service's name."""
+    return f"aicp.v1.{service}.{method}"
+
+
+def event(tenant: str, entity: str, entity_id: str, what: str) -> str:
+    """One event of the log. `*` as `entity_id` or `what` makes it a pattern to watch."""
+    return f"aicp.v1.event.{tenant}.{entity}.{entity_id}.{what}"
+
+
+def agent(tenant: str, name: str) -> str:
+    """"You have work": published when a task enters the agent's queue."""
+    return f"aicp.v1.agent.{tenant}.{name}"
+
+
+def task(tenant: str, task_id: str) -> str:
+    """Something about this task has changed: those who wait for it read it again."""
+    return f"aicp.v1.task.{tenant}.{task_id}"
+
+
+def session(session_id: str) -> str:
+    """What a gateway must push to one client, or know about its session."""
+    return f"aicp.v1.session.{session_id}"
