@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from aicp_common.bus import Bus
 from aicp_common.envelope import Envelope, Principal
-
 from tests.support.processes import Backend, ServiceProcess
 
 _numbers = itertools.count(1)

@@ -76,7 +76,7 @@ class Bus:
                     servers=self._url.split(","),
                     name=self._name,
                     max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.1,
+                    reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds, passed to asyncio.sleep
                     ping_interval=10,
                     max_outstanding_pings=2,
                     connect_timeout=2,
@@ -87,7 +87,7 @@ class Bus:
                     error_cb=self._on_error,
                 )
                 break
-            except (OSError, nats.errors.Error, asyncio.TimeoutError) as error:
+            except (TimeoutError, OSError, nats.errors.Error) as error:
                 if "authorization" in str(error).lower():
                     raise Unavailable("NATS refuses the credentials of NATS_URL") from error
                 if time.monotonic() >= until:
@@ -119,12 +119,20 @@ class Bus:
         payload = pack(envelope, body)
         if len(payload) > self.client.max_payload:
             raise TooLarge(f"the message has {len(payload)} bytes", expected=f"at most {self.client.max_payload}")
+        message = await self._request_patiently(service, method, envelope, payload)
+        headers = message.headers
+        if headers is None:
+            return Reply(message.data)
+        if ERROR_CODE_HEADER in headers:
+            raise decode_error(message.data)
+        return Reply(message.data, headers.get(TRACE_HEADER))
+
+    async def _request_patiently(self, service: str, method: str, envelope: Envelope, payload: bytes) -> Msg:
         started = time.monotonic()
         while True:
             await self._wait_connected(envelope)
             try:
-                message = await self._request(service, method, envelope, payload)
-                break
+                return await self._request(service, method, envelope, payload)
             except NoRespondersError:
                 # Nobody has seen the call, so calling again cannot do anything twice.
                 if time.monotonic() - started > MISSING_PATIENCE_S or envelope.remaining_s() < 0.1:
@@ -132,12 +140,6 @@ class Bus:
                         f"no worker of the service {service!r} is running", hint="try again in a few seconds"
                     ) from None
                 await asyncio.sleep(0.05)
-        headers = message.headers
-        if headers is None:
-            return Reply(message.data)
-        if ERROR_CODE_HEADER in headers:
-            raise decode_error(message.data)
-        return Reply(message.data, headers.get(TRACE_HEADER))
 
     async def _request(self, service: str, method: str, envelope: Envelope, payload: bytes) -> Msg:
         timeout_s = envelope.remaining_s()
@@ -184,9 +186,7 @@ class Bus:
         except (ConnectionClosedError, OutboundBufferLimitError) as error:
             log.warning("a signal was not published", extra={"subject": subject, "error": repr(error)})
 
-    async def subscribe(
-        self, subject: str, handler: Callable[[Msg], Awaitable[None]], queue: str = ""
-    ) -> Subscription:
+    async def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]], queue: str = "") -> Subscription:
         """Call `handler` for each message, one after the other; it must not wait for long."""
 
         async def guarded(message: Msg) -> None:
@@ -225,7 +225,7 @@ class Bus:
         level = logging.DEBUG if isinstance(error, (OSError, NatsTimeoutError, nats.errors.Error)) else logging.WARNING
         if isinstance(error, nats.errors.SlowConsumerError):
             level = logging.ERROR
-        log.log(level, "NATS: %s", error or repr(error))
+        log.log(level, "NATS: %s", str(error) or repr(error))
 
 
 def _expire(answer: "asyncio.Future[Msg]", service: str, method: str) -> None:

@@ -18,6 +18,7 @@ class AicpError(Exception):
     """Stable, for programs."""
     http_status: ClassVar[int] = 500
     jsonrpc_code: ClassVar[int] = -32603
+    """Ours lie between -32010 and -32019, where no revision of MCP has put any."""
 
     def __init__(self, message: str, *, expected: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -34,7 +35,7 @@ class AicpError(Exception):
         return "; ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
-        """`code`, `message` and, where there are any, `expected` and `hint`: the form on the bus and in `error.data`."""
+        """`code`, `message`, `expected` and `hint` where there are any: the form on the bus and in `error.data`."""
         fields: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.expected:
             fields["expected"] = self.expected
@@ -64,7 +65,7 @@ class Unauthenticated(AicpError):
 
     code = "unauthenticated"
     http_status = 401
-    jsonrpc_code = -32001
+    jsonrpc_code = -32011
 
 
 class Forbidden(AicpError):
@@ -72,7 +73,7 @@ class Forbidden(AicpError):
 
     code = "forbidden"
     http_status = 403
-    jsonrpc_code = -32003
+    jsonrpc_code = -32013
 
 
 class Conflict(AicpError):
@@ -80,7 +81,7 @@ class Conflict(AicpError):
 
     code = "conflict"
     http_status = 409
-    jsonrpc_code = -32004
+    jsonrpc_code = -32014
 
 
 class TooLarge(AicpError):
@@ -96,7 +97,7 @@ class Busy(AicpError):
 
     code = "busy"
     http_status = 429
-    jsonrpc_code = -32005
+    jsonrpc_code = -32015
 
 
 class Unavailable(AicpError):
@@ -104,7 +105,7 @@ class Unavailable(AicpError):
 
     code = "unavailable"
     http_status = 503
-    jsonrpc_code = -32006
+    jsonrpc_code = -32016
 
 
 class DeadlineExceeded(AicpError):
@@ -112,7 +113,7 @@ class DeadlineExceeded(AicpError):
 
     code = "deadline_exceeded"
     http_status = 504
-    jsonrpc_code = -32007
+    jsonrpc_code = -32017
 
 
 class Internal(AicpError):

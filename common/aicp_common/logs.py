@@ -51,7 +51,7 @@ class _PlainFormatter(logging.Formatter):
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
+        at = datetime.datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
         extra = " ".join(f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD)
         traceparent = current_traceparent.get()
         trace = f" trace={traceparent[3:11]}" if traceparent else ""

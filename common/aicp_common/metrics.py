@@ -3,7 +3,9 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 CALLS = Counter(
-    "aicp_calls_total", "Calls that a service answered, by method and outcome (ok or an error code).", ["method", "outcome"]
+    "aicp_calls_total",
+    "Calls that a service answered, by method and outcome (ok or an error code).",
+    ["method", "outcome"],
 )
 CALL_SECONDS = Histogram(
     "aicp_call_seconds",
@@ -13,4 +15,6 @@ CALL_SECONDS = Histogram(
 )
 CALLS_IN_FLIGHT = Gauge("aicp_calls_in_flight", "Calls that a service works on or waits in.")
 BUS_CONNECTED = Gauge("aicp_bus_connected", "1 while the connection to NATS stands.")
-LOOP_FAILURES = Counter("aicp_background_failures_total", "Background loops that failed and were started again.", ["loop"])
+LOOP_FAILURES = Counter(
+    "aicp_background_failures_total", "Background loops that failed and were started again.", ["loop"]
+)

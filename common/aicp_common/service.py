@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import nats.micro
 import uvloop
@@ -41,8 +41,8 @@ from aicp_common.metrics import BUS_CONNECTED, CALL_SECONDS, CALLS, CALLS_IN_FLI
 from aicp_common.settings import EXIT_CONFIG, Settings, SettingsError, SettingsT, load_settings_or_exit
 from aicp_common.store import Tenants, connect_redis, ping
 from aicp_common.tool import Arguments, Result, Tool, encode_result, parse_arguments
-from aicp_common.waiting import Waiters
 from aicp_common.tracing import configure_tracing, shutdown_tracing, span, tracing_enabled
+from aicp_common.waiting import Waiters
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,11 @@ class Service(Generic[SettingsT]):
         self._background: dict[str, Background] = {}
         self._at_start: list[Background] = []
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]], str]] = []
+        self._after_start: list[Background] = []
+        self._at_stop: list[Background] = []
+        self._checks: list[Callable[[], Awaitable[dict[str, Any]]]] = []
         self._working: set[asyncio.Task[None]] = set()
+        self._by_request: dict[str, set[asyncio.Task[None]]] = {}
         self._ready = False
         self._stop = asyncio.Event()
 
@@ -171,8 +175,10 @@ class Service(Generic[SettingsT]):
 
         return declare
 
-    def resource(self, *, uri: str, name: str, title: str, description: str, scope: str, watchable: bool = True) -> None:
-        """Announce a resource. The service must have the methods `resource_read` and, if watchable, `resource_watch`."""
+    def resource(
+        self, *, uri: str, name: str, title: str, description: str, scope: str, watchable: bool = True
+    ) -> None:
+        """Announce a resource. See `AnnouncedResource` for the methods that the service must then have."""
         fields = {"uri": uri, "name": name, "title": title, "description": description, "mimeType": "application/json"}
         self._resources.append(AnnouncedResource(fields, scope, watchable))
 
@@ -196,6 +202,18 @@ class Service(Generic[SettingsT]):
     def at_start(self, function: Background) -> None:
         """Run once, when bus and Redis are connected and before the first call."""
         self._at_start.append(function)
+
+    def after_start(self, function: Background) -> None:
+        """Run once, when methods and subscriptions are in place and before the worker is ready."""
+        self._after_start.append(function)
+
+    def also_check(self, check: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        """Add to what /ready answers; a value of False means not ready."""
+        self._checks.append(check)
+
+    def at_stop(self, function: Background) -> None:
+        """Run once when the worker is told to stop, while calls still work."""
+        self._at_stop.append(function)
 
     def background(self, name: str, function: Background) -> None:
         """Run for as long as the worker lives; a failure is logged and it starts again a second later."""
@@ -239,16 +257,21 @@ class Service(Generic[SettingsT]):
             for subject, handler, queue in self._subscriptions:
                 await self.bus.subscribe(subject, handler, queue)
             await self.bus.subscribe(subjects.ANNOUNCE_REQUEST, self._on_announce_request)
+            await self.bus.subscribe(subjects.CANCEL, self._on_cancel)
             await self.bus.flush()
             self._background["announce"] = self._announce_for_ever
             loops = [asyncio.create_task(self._keep_running(*item)) for item in self._background.items()]
             await self._announce()
+            for function in self._after_start:
+                await function()
             await self.bus.flush()
             self._ready = True
             log.info("%s is ready", self.name)
             await self._stop.wait()
             log.info("%s stops", self.name, extra={"calls_in_flight": len(self._working)})
             self._ready = False
+            for function in self._at_stop:
+                await function()
             await micro.stop()
             self.waiters.close()
             await self._drain()
@@ -265,13 +288,16 @@ class Service(Generic[SettingsT]):
     async def check(self) -> dict[str, Any]:
         """What /ready answers."""
         BUS_CONNECTED.set(self.bus.connected)
-        return {
+        parts = {
             "service": self.name,
             "instance": self.instance,
             "started": self._ready,
             "nats": self.bus.connected,
             "redis": await ping(self.redis),
         }
+        for check in self._checks:
+            parts.update(await check())
+        return parts
 
     async def _wait_for_redis(self) -> None:
         said = False
@@ -324,8 +350,11 @@ class Service(Generic[SettingsT]):
         started = time.perf_counter()
         CALLS_IN_FLIGHT.inc()
         outcome = "ok"
+        request_id = ""
         try:
             envelope, body = unpack(request.data)
+            request_id = envelope.request_id
+            self._by_request.setdefault(request_id, set()).add(cast("asyncio.Task[None]", asyncio.current_task()))
             current_request_id.set(envelope.request_id)
             current_traceparent.set(envelope.traceparent)
             if envelope.remaining_s() <= 0:
@@ -346,8 +375,9 @@ class Service(Generic[SettingsT]):
                 log.error("%s failed: %s", name, error)
             await self._fail(request, is_tool, error)
         except asyncio.CancelledError:
-            outcome = Unavailable.code
-            await self._fail(request, is_tool, Unavailable(f"this {self.name} stops", hint="call again"))
+            # The client no longer waits, or this worker stops.
+            outcome = "cancelled"
+            await self._fail(request, is_tool, Unavailable(f"the call of {name} was cancelled", hint="call again"))
         except Exception:
             outcome = Internal.code
             log.exception("%s failed", name)
@@ -357,9 +387,21 @@ class Service(Generic[SettingsT]):
             )
             await self._fail(request, is_tool, fault)
         finally:
+            self._forget(request_id)
             CALLS_IN_FLIGHT.dec()
             CALLS.labels(name, outcome).inc()
             CALL_SECONDS.labels(name).observe(time.perf_counter() - started)
+
+    def _forget(self, request_id: str) -> None:
+        tasks = self._by_request.get(request_id)
+        if tasks is not None:
+            tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if not tasks:
+                del self._by_request[request_id]
+
+    async def _on_cancel(self, message: Msg) -> None:
+        for task in self._by_request.get(message.data.decode(), ()):
+            task.cancel()
 
     async def _fail(self, request: Request, is_tool: bool, error: AicpError) -> None:
         if is_tool:
@@ -381,6 +423,8 @@ class Service(Generic[SettingsT]):
             await asyncio.sleep(1)
 
     async def _announce(self) -> None:
+        if not self._tools and not self._resources and not self._templates:
+            return
         announcement = Announcement(
             service=self.name,
             version=__version__,

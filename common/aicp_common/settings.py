@@ -3,9 +3,9 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 EXIT_CONFIG = 78
@@ -33,6 +33,10 @@ class SettingsError(Exception):
     """A setting is wrong; the text is the line for the operator."""
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """What every service reads."""
 
@@ -41,8 +45,8 @@ class Settings(BaseSettings):
     nats_url: str = Field("nats://127.0.0.1:4222", pattern=r"^(nats|tls|ws|wss)://")
     """Several servers of a cluster: separated by commas."""
     redis_url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^(redis|rediss|unix)://")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "plain", "json"] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    log_format: Annotated[Literal["auto", "plain", "json"], BeforeValidator(_lower)] = "auto"
     """`auto`: plain lines on a terminal, JSON otherwise."""
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(9100, ge=0, le=65535)
@@ -73,9 +77,8 @@ def load_settings(kind: type[SettingsT]) -> SettingsT:
     Raises:
         SettingsError: a line that names each wrong variable, what it was and what is allowed.
     """
-    lowered = {name: os.environ[name].lower() for name in ("LOG_LEVEL", "LOG_FORMAT") if name in os.environ}
     try:
-        return kind(**{name.lower(): value for name, value in lowered.items() if value})
+        return kind()
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from error
 

@@ -4,10 +4,11 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, ConnectionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aicp_common.errors import Busy, Unavailable
@@ -21,23 +22,23 @@ OUTBOX_CAP = 200_000
 """Events of one tenant that may wait for the relay. Beyond it changes are refused: the log must not lose any."""
 
 
-def connect_redis(url: str, max_connections: int = 64) -> "Redis[str]":
+def connect_redis(url: str, max_connections: int = 64) -> Redis:
     """A client for `url`. Does not connect yet.
 
     It never repeats a command by itself: a script that was cut off may have run.
     """
-    return cast(
-        "Redis[str]",
-        Redis.from_url(
-            url,
-            decode_responses=True,
-            max_connections=max_connections,
-            socket_connect_timeout=2,
-            socket_timeout=10,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-        ),
+    # The plain pool fails a command when every connection is in use; this one lets it wait for its turn.
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+        url,
+        decode_responses=True,
+        max_connections=max_connections,
+        timeout=10,
+        socket_connect_timeout=2,
+        socket_timeout=10,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
     )
+    return Redis.from_pool(pool)
 
 
 def key(tenant: str, *parts: str) -> str:
@@ -57,7 +58,7 @@ async def redis_errors() -> AsyncIterator[None]:
         yield
     except AuthenticationError as error:
         raise Unavailable("Redis refuses the credentials of REDIS_URL") from error
-    except (ConnectionError, RedisTimeoutError, OSError) as error:
+    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise Unavailable(
             "the store (Redis) is away",
             hint="try again in a few seconds; what was under way may or may not have been done",
@@ -74,8 +75,7 @@ async def redis_errors() -> AsyncIterator[None]:
         raise
 
 
-_PRELUDE = (
-    """
+_PRELUDE = """
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -83,13 +83,11 @@ end
 -- Append an event to the tenant's outbox, in the same step as the change that it tells of.
 local function emit(entity, id, what, data, traceparent)
   local outbox = KEYS[1] .. ':outbox'
-  if redis.call('XLEN', outbox) >= %d then error('OUTBOX_FULL') end
+  if redis.call('XLEN', outbox) >= @OUTBOX_CAP@ then error('OUTBOX_FULL') end
   redis.call('XADD', outbox, '*', 'entity', entity, 'id', id, 'what', what, 'data', data or '{}',
     'traceparent', traceparent or '')
 end
-"""
-    % OUTBOX_CAP
-)
+""".replace("@OUTBOX_CAP@", str(OUTBOX_CAP))
 
 
 class Script:
@@ -110,7 +108,7 @@ class Script:
         self._source = f"{_PRELUDE}local prefix = KEYS[1]\n{names}{source}"
         self._sha: str | None = None
 
-    async def __call__(self, redis: "Redis[str]", tenant: str, **arguments: Value) -> Any:
+    async def __call__(self, redis: Redis, tenant: str, **arguments: Value) -> Any:
         """Run it.
 
         Raises:
@@ -133,7 +131,7 @@ class Script:
 class Tenants:
     """Remembers in Redis, once per process, which tenants there are."""
 
-    def __init__(self, redis: "Redis[str]") -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._known: set[str] = set()
 
@@ -148,10 +146,10 @@ class Tenants:
     async def all(self) -> list[str]:
         """Every tenant, sorted."""
         async with redis_errors():
-            return sorted(await self._redis.smembers(TENANTS))
+            return sorted(cast("set[str]", await self._redis.smembers(TENANTS)))
 
 
-async def ping(redis: "Redis[str]") -> bool:
+async def ping(redis: Redis) -> bool:
     """Whether Redis answers."""
     try:
         return bool(await redis.ping())

@@ -6,6 +6,8 @@ ANNOUNCE_REQUEST = "aicp.v1.announce.request"
 """A gateway that starts asks here; every service announces itself."""
 PRESENCE = "aicp.v1.presence"
 """Gateways publish here which agents are connected to them."""
+CANCEL = "aicp.v1.cancel"
+"""Gateways publish here the request id of a call whose client no longer wants the answer."""
 EVENTS = "aicp.v1.event.>"
 """What the JetStream stream of the event log captures."""
 EVENT_STREAM = "AICP_EVENTS"
@@ -25,7 +27,7 @@ def event(tenant: str, entity: str, entity_id: str, what: str) -> str:
 
 
 def agent(tenant: str, name: str) -> str:
-    """"You have work": published when a task enters the agent's queue."""
+    """ "You have work": published when a task enters the agent's queue."""
     return f"aicp.v1.agent.{tenant}.{name}"
 
 

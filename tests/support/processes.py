@@ -45,7 +45,7 @@ class Process:
     def start(self) -> None:
         """Start it, or start it again."""
         with self.log.open("ab") as output:
-            self.popen = subprocess.Popen(  # noqa: S603 - our own programs
+            self.popen = subprocess.Popen(
                 self.argv, env=self.env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
 
@@ -104,7 +104,7 @@ def wait_until_ready(process: Process, admin_port: int, patience_s: float = 20.0
     while time.monotonic() < until:
         process.check_alive()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/ready", timeout=1):  # noqa: S310 - loopback
+            with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/ready", timeout=1):
                 return
         except urllib.error.HTTPError as error:
             answer = error.read().decode()
@@ -116,7 +116,7 @@ def wait_until_ready(process: Process, admin_port: int, patience_s: float = 20.0
 
 @dataclass
 class Backend:
-    """One nats-server with JetStream and one redis-server with its append-only file, both with their data in `folder`."""
+    """One nats-server with JetStream and one redis-server with AOF, both with their data in `folder`."""
 
     folder: Path
     nats_port: int = field(default_factory=free_port)
@@ -134,7 +134,16 @@ class Backend:
             "nats-server", [binary("nats-server"), "-c", str(config)], environment, self.folder / "nats.log"
         )
         redis_argv = [binary("redis-server"), "--port", str(self.redis_port), "--bind", "127.0.0.1"]
-        redis_argv += ["--dir", str(self.folder / "redis"), "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        redis_argv += [
+            "--dir",
+            str(self.folder / "redis"),
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--save",
+            "",
+        ]
         self.redis = Process("redis-server", redis_argv, environment, self.folder / "redis.log")
 
     @property
@@ -168,6 +177,8 @@ class ServiceProcess:
     backend: Backend
     env: Mapping[str, str] = field(default_factory=dict)
     instance: str = ""
+    module: str = ""
+    """Default: `aicp_<name>`."""
 
     def __post_init__(self) -> None:
         self.instance = self.instance or f"{self.name}-{free_port()}"
@@ -183,7 +194,7 @@ class ServiceProcess:
         environment.update(self.env)
         self.process = Process(
             self.instance,
-            [sys.executable, "-m", f"aicp_{self.name}"],
+            [sys.executable, "-m", self.module or f"aicp_{self.name}"],
             environment,
             self.backend.folder / f"{self.instance}.log",
         )
@@ -205,3 +216,22 @@ class ServiceProcess:
     def stop(self) -> int:
         """SIGTERM; its exit status."""
         return self.process.stop()
+
+
+class GatewayProcess(ServiceProcess):
+    """One gateway on free ports."""
+
+    def __init__(self, backend: Backend, env: Mapping[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.http_port = free_port()
+        super().__init__("gateway", backend, {"PORT": str(self.port), "HTTP_PORT": str(self.http_port), **(env or {})})
+
+    @property
+    def ws_url(self) -> str:
+        """The WebSocket endpoint."""
+        return f"ws://127.0.0.1:{self.port}/mcp"
+
+    @property
+    def http_url(self) -> str:
+        """The Streamable HTTP endpoint."""
+        return f"http://127.0.0.1:{self.http_port}/mcp"

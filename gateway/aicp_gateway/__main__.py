@@ -1,0 +1,147 @@
+"""Runs one gateway: `python -m aicp_gateway`."""
+
+import asyncio
+import logging
+import socket
+import time
+from typing import Any
+
+import msgspec
+import uvicorn
+from nats.aio.msg import Msg
+
+from aicp_common import subjects
+from aicp_common.admin import Admin, QuietServer, listen
+from aicp_common.announcement import decode_announcement
+from aicp_common.service import Service, serve
+from aicp_gateway.app import App
+from aicp_gateway.catalogue import Catalogue
+from aicp_gateway.hub import Hub
+from aicp_gateway.identity import Identity
+from aicp_gateway.presence import Presence
+from aicp_gateway.sessions import Sessions
+from aicp_gateway.settings import GatewaySettings
+from aicp_gateway.watches import Watches
+
+log = logging.getLogger("aicp_gateway")
+
+PING_INTERVAL_S = 20.0
+GRACE_S = 2
+"""How long answers that are under way may take once the gateway is told to stop."""
+
+
+class Gateway:
+    """One gateway: keeps the catalogue up to date and serves the ports."""
+
+    def __init__(self, service: Service[GatewaySettings]) -> None:
+        self._service = service
+        settings = service.settings
+        self._hub = Hub(
+            settings=settings,
+            bus=service.bus,
+            catalogue=Catalogue(),
+            identity=Identity(settings),
+            sessions=Sessions(service.redis, service.bus, settings.session_ttl_s),
+            watches=Watches(service.bus),
+            presence=Presence(service.bus, service.instance),
+        )
+        self._server: uvicorn.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the ports."""
+        settings = self._service.settings
+        sockets = self._sockets()
+        config = uvicorn.Config(
+            App(self._hub, Admin(self._service.check)),
+            http="httptools",
+            ws="websockets-sansio",
+            # A message that is over our own limit is still read up to this one, so that it can be answered.
+            ws_max_size=4 * settings.max_message_bytes,
+            ws_ping_interval=PING_INTERVAL_S,
+            ws_ping_timeout=PING_INTERVAL_S,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        self._server = QuietServer(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=sockets))
+        if not settings.jwt_required and settings.host not in ("127.0.0.1", "::1", "localhost"):
+            log.warning(
+                "this hub is open: whoever reaches %s can use any agent name; set JWT_REQUIRED=true", settings.host
+            )
+        for sock in sockets:
+            log.info("listening on %s:%d", *sock.getsockname()[:2])
+
+    async def stop(self) -> None:
+        """Close the ports and the connections."""
+        for over in list(self._hub.streams):
+            over.set()
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+
+    def _sockets(self) -> list[socket.socket]:
+        settings = self._service.settings
+        if settings.gateway_sockets:
+            return [socket.socket(fileno=int(number)) for number in settings.gateway_sockets.split(",")]
+        return [listen(settings.host, settings.port), listen(settings.host, settings.http_port)]
+
+    async def on_announcement(self, message: Msg) -> None:
+        """Take in what a service announces, and tell the clients if it is new."""
+        try:
+            announcement = decode_announcement(message.data)
+        except msgspec.MsgspecError as error:
+            log.warning("an announcement cannot be read: %s", error)
+            return
+        if self._hub.catalogue.hear(announcement, time.monotonic()):
+            log.info("the service %s announced %d tools", announcement.service, len(announcement.tools))
+            self._tell_clients()
+
+    async def forget_silent_for_ever(self) -> None:
+        """Drop the tools of services that have left."""
+        while True:
+            await asyncio.sleep(5)
+            if not self._service.bus.connected:
+                continue
+            silent = self._hub.catalogue.forget_silent(time.monotonic())
+            if silent:
+                log.warning("no word from %s any more; their tools are gone from the list", ", ".join(silent))
+                self._tell_clients()
+
+    async def ask_for_announcements(self) -> None:
+        """Services that were here before this gateway announce themselves again."""
+        await self._service.bus.flush()
+        await self._service.bus.publish(subjects.ANNOUNCE_REQUEST)
+
+    async def check(self) -> dict[str, Any]:
+        """What /ready answers beside what every service does."""
+        return {"services": self._hub.catalogue.services or False, "connections": self._hub.presence.connections}
+
+    async def repeat_presence(self) -> None:
+        """See `Presence`."""
+        await self._hub.presence.repeat_for_ever()
+
+    def _tell_clients(self) -> None:
+        for notices in self._hub.clients:
+            notices.lists_changed()
+
+
+def build(service: Service[GatewaySettings]) -> None:
+    """Declare what a gateway does."""
+    gateway = Gateway(service)
+    service.subscribe(subjects.ANNOUNCE, gateway.on_announcement)
+    service.after_start(gateway.ask_for_announcements)
+    service.after_start(gateway.start)
+    service.at_stop(gateway.stop)
+    service.also_check(gateway.check)
+    service.background("catalogue", gateway.forget_silent_for_ever)
+    service.background("presence", gateway.repeat_presence)
+
+
+if __name__ == "__main__":
+    serve("gateway", GatewaySettings, build)

@@ -1,0 +1,115 @@
+"""The event stream of a Streamable HTTP session: what the server tells its client outside of any answer."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from nats.aio.msg import Msg
+
+from aicp_common import subjects
+from aicp_gateway.hub import Hub
+from aicp_gateway.metrics import CONNECTIONS, NOTIFICATIONS
+from aicp_gateway.notices import Notices
+from aicp_gateway.sessions import Control, Session, decode_control
+
+KEEP_ALIVE_S = 15.0
+"""How often a stream with nothing to say says so, for proxies that cut silent connections."""
+
+
+class EventStream:
+    """One GET of one session. A newer stream of the same session, on any gateway, ends this one."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        session: Session,
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        self._hub = hub
+        self._session = session
+        self._receive = receive
+        self._send = send
+        self._id = secrets.token_hex(8)
+        self._notices = Notices()
+        self._over = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Stream until the client, the session or the gateway ends."""
+        sessions, watches = self._hub.sessions, self._hub.watches
+        control = await self._hub.bus.subscribe(subjects.session(self._session.id), self._on_control)
+        await self._hub.bus.flush()
+        await sessions.tell(self._session.id, Control("taken", stream=self._id))
+        self._hub.streams.add(self._over)
+        self._hub.clients.add(self._notices)
+        CONNECTIONS.labels("http").inc()
+        await self._hub.presence.joined(self._session.principal)
+        gone = asyncio.create_task(self._client_gone())
+        try:
+            # Subscribed to the session first, then its watches are read: none can fall in between.
+            for uri, subject in (await sessions.watches(self._session)).items():
+                await watches.add(self._notices, uri, subject)
+            await self._start()
+            writer = asyncio.create_task(self._write_for_ever())
+            over = asyncio.create_task(self._over.wait())
+            await asyncio.wait((gone, over, writer), return_when=asyncio.FIRST_COMPLETED)
+            for task in (over, writer):
+                task.cancel()
+            await asyncio.gather(over, writer, return_exceptions=True)
+            if not gone.done():
+                with contextlib.suppress(OSError):
+                    await self._send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+            CONNECTIONS.labels("http").dec()
+            self._hub.clients.discard(self._notices)
+            self._hub.streams.discard(self._over)
+            await control.unsubscribe()
+            await watches.remove_all(self._notices)
+            await self._hub.presence.left(self._session.principal)
+
+    async def _on_control(self, message: Msg) -> None:
+        try:
+            control = decode_control(message.data)
+        except msgspec.MsgspecError:
+            return
+        match control.what:
+            case "watch":
+                await self._hub.watches.add(self._notices, control.uri, control.subject)
+            case "unwatch":
+                await self._hub.watches.remove(self._notices, control.uri)
+            case "taken" if control.stream != self._id:
+                self._over.set()
+            case "ended":
+                self._over.set()
+
+    async def _start(self) -> None:
+        headers = [
+            (b"content-type", b"text/event-stream"),
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._chunk(b": open\n\n")
+
+    async def _write_for_ever(self) -> None:
+        sent = NOTIFICATIONS.labels("http")
+        while True:
+            try:
+                messages = await asyncio.wait_for(self._notices.take(), KEEP_ALIVE_S)
+            except TimeoutError:
+                await self._chunk(b": alive\n\n")
+                continue
+            for message in messages:
+                await self._chunk(b"event: message\ndata: %b\n\n" % message)
+                sent.inc()
+
+    async def _chunk(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _client_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass

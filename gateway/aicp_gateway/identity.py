@@ -1,0 +1,126 @@
+"""Who is calling: from a bearer token, or on an open hub from the name that the client gives itself."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+
+from aicp_common.envelope import ALL_SCOPES, Principal
+from aicp_common.errors import Forbidden, Unauthenticated
+from aicp_common.ids import RESERVED_AGENTS, id_from_text, require_id
+from aicp_gateway.settings import GatewaySettings
+
+DEFAULT_TENANT = "default"
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a connection before its first message."""
+
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    query: str
+
+
+class Identity:
+    """Tells who is calling. Pure: it looks at the facts of a connection and at the settings."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        names = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
+        self._hosts = _LOOPBACK | names | {settings.host.lower()}
+
+    def check_origin(self, facts: Facts) -> None:
+        """Refuse pages of other sites, which a browser on this machine may have open.
+
+        Raises:
+            Forbidden: the `Origin` is not of this machine, or on an open hub the `Host` is not (DNS rebinding).
+                Source: MCP 2025-11-25, basic/transports, "Security Warning".
+        """
+        host = _host_of("//" + facts.headers.get("host", ""))
+        if not self._settings.jwt_required and host not in self._hosts:
+            raise Forbidden(
+                f"requests for the host {host!r} are not taken", hint="the operator can add it to ALLOWED_HOSTS"
+            )
+        origin = facts.headers.get("origin")
+        if origin is not None and _host_of(origin) not in self._hosts | {host}:
+            raise Forbidden(
+                f"pages of {origin[:200]!r} may not use this hub", hint="the operator can add its host to ALLOWED_HOSTS"
+            )
+
+    def principal(self, facts: Facts) -> Principal:
+        """Who is calling.
+
+        Raises:
+            Unauthenticated: a token is needed and missing or not valid.
+            InvalidArgument: the name is not one that an agent can have.
+            Forbidden: the name is the hub's own.
+        """
+        if self._settings.jwt_required:
+            return self._from_token(facts)
+        given = facts.headers.get("x-aicp-agent") or parse_qs(facts.query).get("agent", [""])[0]
+        agent = require_id(given.strip().lower(), "the agent name") if given else f"guest-{secrets.token_hex(4)}"
+        _refuse_reserved(agent)
+        return Principal(tenant=DEFAULT_TENANT, agent=agent, user=agent, scopes=(ALL_SCOPES,))
+
+    def _from_token(self, facts: Facts) -> Principal:
+        kind, _, token = facts.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise Unauthenticated("a token is needed", expected="the header Authorization: Bearer TOKEN")
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token.strip(),
+                self._settings.jwt_secret,
+                algorithms=["HS256"],
+                audience=self._settings.jwt_audience or None,
+                issuer=self._settings.jwt_issuer or None,
+                options={"require": ["sub", "exp"], "verify_aud": bool(self._settings.jwt_audience)},
+            )
+        except jwt.PyJWTError as error:
+            raise Unauthenticated(f"the token is not valid: {error}") from error
+        user = str(claims["sub"])
+        agent = id_from_text(str(claims.get("agent") or user))
+        _refuse_reserved(agent)
+        return Principal(
+            tenant=require_id(str(claims.get("tenant") or DEFAULT_TENANT), "the token's tenant"),
+            agent=agent,
+            user=user[:200],
+            scopes=_scopes(claims),
+        )
+
+
+def _scopes(claims: dict[str, Any]) -> tuple[str, ...]:
+    """The `scope` claim restricts; a token without one may do everything in its tenant."""
+    if "scope" not in claims:
+        return (ALL_SCOPES,)
+    return tuple(sorted(set(str(claims["scope"]).split())))
+
+
+def _refuse_reserved(agent: str) -> None:
+    if agent in RESERVED_AGENTS:
+        raise Forbidden(f"the name {agent!r} is the hub's own", hint="choose another agent name")
+
+
+def _host_of(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def facts_of(scope: dict[str, Any]) -> Facts:
+    """The facts of an ASGI scope."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    return Facts(headers, scope["query_string"].decode("latin-1"))
+
+
+def challenge(error: Exception) -> list[tuple[bytes, bytes]]:
+    """The `WWW-Authenticate` header of a 401. Source: RFC 6750, section 3."""
+    if not isinstance(error, Unauthenticated):
+        return []
+    reason = error.message.replace('"', "'").encode("ascii", "replace").replace(b"\n", b" ")
+    return [(b"www-authenticate", b'Bearer realm="aicp", error="invalid_token", error_description="%b"' % reason)]

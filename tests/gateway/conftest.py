@@ -1,0 +1,56 @@
+"""Fixtures of the gateway's tests: the plug-in and gateways on the shared backend."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.gateway.client import RawClient
+from tests.support.processes import Backend, GatewayProcess, ServiceProcess
+
+SECRET = "a secret of the tests that is long enough"
+
+
+def plugin_process(backend: Backend) -> ServiceProcess:
+    return ServiceProcess("fixture", backend, module="tests.gateway.plugin")
+
+
+@pytest.fixture(scope="session")
+def plugin(backend: Backend) -> Iterator[ServiceProcess]:
+    service = plugin_process(backend).start().wait()
+    yield service
+    assert service.stop() == 0, service.process.output()[-4000:]
+
+
+@pytest.fixture(scope="session")
+def gateway(backend: Backend, plugin: ServiceProcess) -> Iterator[GatewayProcess]:
+    """An open gateway: whoever comes gives itself a name."""
+    service = GatewayProcess(backend)
+    service.start().wait()
+    yield service
+    assert service.stop() == 0, service.process.output()[-4000:]
+
+
+@pytest.fixture(scope="session")
+def locked_gateway(backend: Backend, plugin: ServiceProcess) -> Iterator[GatewayProcess]:
+    """A gateway that wants tokens."""
+    service = GatewayProcess(backend, {"JWT_REQUIRED": "true", "JWT_SECRET": SECRET})
+    service.start().wait()
+    yield service
+    assert service.stop() == 0, service.process.output()[-4000:]
+
+
+@pytest.fixture
+async def alice(gateway: GatewayProcess) -> AsyncIterator[RawClient]:
+    """A client over WebSocket that has said initialize."""
+    async with RawClient.connect(gateway.ws_url, f"alice-{secrets.token_hex(3)}") as client:
+        await client.initialize()
+        yield client
+
+
+def token(**claims: Any) -> str:
+    """A token that the locked gateway takes, unless the claims say otherwise."""
+    return jwt.encode({"sub": "alice", "exp": int(time.time()) + 60, **claims}, SECRET, algorithm="HS256")

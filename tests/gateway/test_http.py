@@ -1,0 +1,260 @@
+"""MCP over Streamable HTTP, against real gateways."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from tests.gateway.conftest import plugin_process, token
+from tests.support.processes import Backend, GatewayProcess
+
+ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+
+
+class HttpClient:
+    """A session by hand; every request goes to the next of its gateways."""
+
+    def __init__(self, *urls: str, headers: dict[str, str] | None = None) -> None:
+        self._urls = urls
+        self._next = 0
+        self.http = httpx.AsyncClient(timeout=60)
+        self.headers = {**ACCEPT, **(headers or {})}
+
+    @property
+    def url(self) -> str:
+        self._next += 1
+        return self._urls[self._next % len(self._urls)]
+
+    async def post(self, message: Any, **headers: str) -> httpx.Response:
+        content = message if isinstance(message, bytes) else json.dumps(message).encode()
+        return await self.http.post(self.url, content=content, headers={**self.headers, **headers})
+
+    async def initialize(self, revision: str = "2025-11-25") -> httpx.Response:
+        info = {"name": "raw", "version": "1"}
+        params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": info}
+        answer = await self.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
+        self.headers["mcp-session-id"] = answer.headers["mcp-session-id"]
+        self.headers["mcp-protocol-version"] = revision
+        accepted = await self.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        assert accepted.status_code == 202
+        return answer
+
+    async def request(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        id = secrets.token_hex(4)
+        answer = await self.post({"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}})
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        assert body["id"] == id
+        return body
+
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        result = (await self.request("tools/call", {"name": tool, "arguments": arguments}))["result"]
+        assert not result["isError"], result
+        structured: dict[str, Any] = result["structuredContent"]
+        return structured
+
+
+@pytest.fixture
+async def client(gateway: GatewayProcess) -> AsyncIterator[HttpClient]:
+    made = HttpClient(f"{gateway.http_url}?agent=alice")
+    yield made
+    await made.http.aclose()
+
+
+async def test_a_session_from_its_begin_to_its_end(client: HttpClient) -> None:
+    answer = await client.initialize()
+    assert answer.json()["result"]["protocolVersion"] == "2025-11-25"
+    assert (await client.call("echo", text="x"))["agent"] == "alice"
+    assert (await client.http.delete(client.url, headers=client.headers)).status_code == 204
+    gone = await client.post({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    assert gone.status_code == 404
+    assert "initialize" in gone.json()["error"]["message"]
+
+
+async def test_both_ports_serve_both_transports(gateway: GatewayProcess) -> None:
+    client = HttpClient(f"http://127.0.0.1:{gateway.port}/mcp?agent=alice")
+    await client.initialize()
+    assert (await client.call("echo", text="x"))["text"] == "x"
+    await client.http.aclose()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "says"),
+    [
+        ({"content-type": "text/plain"}, b"{}", 415, "application/json"),
+        ({"accept": "text/html"}, b"{}", 406, "Accept"),
+        ({}, b"{bad", 400, "JSON"),
+        ({}, b"[]", 400, "batch"),
+        ({}, b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}', 400, "initialize"),
+        ({"mcp-session-id": "s-nobody"}, b'{"jsonrpc":"2.0","id":1,"method":"ping"}', 404, "session"),
+        ({"mcp-session-id": "not an id!"}, b'{"jsonrpc":"2.0","id":1,"method":"ping"}', 404, "session"),
+        (
+            {},
+            b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"' + b"y" * 2**21 + b'"}}',
+            413,
+            "at most 1048576",
+        ),
+        ({"origin": "https://evil.example"}, b"{}", 403, "evil.example"),
+        ({"host": "evil.example"}, b"{}", 403, "ALLOWED_HOSTS"),
+    ],
+)
+async def test_a_wrong_request_is_answered_with_what_is_wrong(
+    client: HttpClient, headers: dict[str, str], body: bytes, status: int, says: str
+) -> None:
+    answer = await client.post(body, **headers)
+    assert answer.status_code == status
+    assert says in answer.json()["error"]["message"]
+
+
+async def test_other_methods_are_named(client: HttpClient) -> None:
+    answer = await client.http.put(client.url, headers=client.headers)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, POST, DELETE"
+
+
+async def test_a_protocol_version_that_is_not_spoken_is_refused(client: HttpClient) -> None:
+    await client.initialize()
+    answer = await client.post({"jsonrpc": "2.0", "id": 1, "method": "ping"}, **{"mcp-protocol-version": "1999-01-01"})
+    assert answer.status_code == 400
+    assert "2025-06-18" in answer.json()["error"]["message"]
+
+
+async def test_json_rpc_errors_with_an_id_are_answers(client: HttpClient) -> None:
+    await client.initialize()
+    assert "no/such" in (await client.request("no/such"))["error"]["message"]
+    assert "the tools are" in (await client.request("tools/call", {"name": "no"}))["error"]["message"]
+
+
+async def test_a_session_belongs_to_its_principal(locked_gateway: GatewayProcess) -> None:
+    url = locked_gateway.http_url
+    alice = HttpClient(url, headers={"authorization": f"Bearer {token(sub='alice', tenant='acme')}"})
+    await alice.initialize()
+    for claims in ({"sub": "bob", "tenant": "acme"}, {"sub": "alice", "tenant": "other"}):
+        thief = HttpClient(url, headers={"authorization": f"Bearer {token(**claims)}"})
+        thief.headers["mcp-session-id"] = alice.headers["mcp-session-id"]
+        assert (await thief.post({"jsonrpc": "2.0", "id": 1, "method": "ping"})).status_code == 404
+        assert (await thief.http.delete(url, headers=thief.headers)).status_code == 404
+        await thief.http.aclose()
+    nobody = await alice.http.post(url, json={}, headers=ACCEPT)
+    assert nobody.status_code == 401
+    assert nobody.headers["www-authenticate"].startswith("Bearer ")
+    assert (await alice.call("echo", text="x"))["tenant"] == "acme"
+    await alice.http.aclose()
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line[6:])
+
+
+async def test_a_session_works_through_two_gateways_in_turn(backend: Backend, gateway: GatewayProcess) -> None:
+    other = GatewayProcess(backend)
+    other.start().wait()
+    client = HttpClient(f"{gateway.http_url}?agent=alice", f"{other.http_url}?agent=alice")
+    name = secrets.token_hex(4)
+    uri = f"fixture://things/{name}"
+    try:
+        await client.initialize()
+        for number in range(6):
+            assert (await client.call("echo", text=str(number)))["agent"] == "alice"
+        # One subscription before the stream is open, one after; posted to whichever gateway comes next.
+        await client.request("resources/subscribe", {"uri": uri})
+        async with client.http.stream("GET", client.url, headers=client.headers) as stream:
+            assert stream.headers["content-type"] == "text/event-stream"
+            events = _events(stream)
+            for late in (uri, uri + "-late", uri + "-later"):
+                await client.request("resources/subscribe", {"uri": late})
+                await client.call("change", name=late.rpartition("/")[2])
+                told = await asyncio.wait_for(anext(events), 10)
+                assert told["params"] == {"uri": late}
+            await client.request("resources/unsubscribe", {"uri": uri})
+            async with client.http.stream("GET", client.url, headers=client.headers) as newer:
+                with pytest.raises(StopAsyncIteration):
+                    await asyncio.wait_for(anext(events), 10)
+                newer_events = _events(newer)
+                await client.call("change", name=name)
+                await client.call("change", name=name + "-late")
+                told = await asyncio.wait_for(anext(newer_events), 10)
+                assert told["params"] == {"uri": uri + "-late"}
+                await client.http.delete(client.url, headers=client.headers)
+                with pytest.raises(StopAsyncIteration):
+                    await asyncio.wait_for(anext(newer_events), 10)
+    finally:
+        await client.http.aclose()
+        assert other.stop() == 0
+
+
+async def test_when_one_gateway_is_killed_the_session_goes_on_at_the_other(backend: Backend) -> None:
+    plugin = plugin_process(backend).start()
+    first, second = GatewayProcess(backend), GatewayProcess(backend)
+    first.start()
+    second.start()
+    plugin.wait()
+    first.wait()
+    second.wait()
+    client = HttpClient(f"{first.http_url}?agent=alice")
+    try:
+        await client.initialize()
+        first.kill()
+        client._urls = (f"{second.http_url}?agent=alice",)
+        assert (await client.call("echo", text="x"))["agent"] == "alice"
+    finally:
+        await client.http.aclose()
+        second.stop()
+        plugin.stop()
+
+
+async def test_cancelling_works_from_the_other_gateway(backend: Backend, gateway: GatewayProcess) -> None:
+    other = GatewayProcess(backend)
+    other.start().wait()
+    client = HttpClient(f"{gateway.http_url}?agent=alice")
+    mark = secrets.token_hex(4)
+    try:
+        await client.initialize()
+        params = {"name": "sleep", "arguments": {"seconds": 30.0, "mark": mark}}
+        slow = asyncio.create_task(client.post({"jsonrpc": "2.0", "id": 77, "method": "tools/call", "params": params}))
+        async with asyncio.timeout(10):
+            await client.call("wait_for_log", entry=f"began {mark}")
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 77}}
+        headers = {**client.headers}
+        answer = await client.http.post(f"{other.http_url}?agent=alice", json=cancel, headers=headers)
+        assert answer.status_code == 202
+        assert (await asyncio.wait_for(slow, 10)).json()["result"]["isError"] is True
+        assert f"cancelled {mark}" in (await client.call("read_log"))["entries"]
+    finally:
+        await client.http.aclose()
+        other.stop()
+
+
+async def test_a_client_that_hangs_up_cancels_its_call(client: HttpClient) -> None:
+    await client.initialize()
+    mark = secrets.token_hex(4)
+    params = {"name": "sleep", "arguments": {"seconds": 30.0, "mark": mark}}
+    impatient = HttpClient(client.url)
+    impatient.headers = dict(client.headers)
+    slow = asyncio.create_task(impatient.post({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}))
+    async with asyncio.timeout(10):
+        await client.call("wait_for_log", entry=f"began {mark}")
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        await impatient.http.aclose()
+        await client.call("wait_for_log", entry=f"cancelled {mark}")
+
+
+async def test_health_ready_and_metrics_answer_on_the_public_ports(gateway: GatewayProcess, client: HttpClient) -> None:
+    base = gateway.http_url.removesuffix("/mcp")
+    assert (await client.http.get(f"{base}/health")).json() == {"status": "ok"}
+    ready = await client.http.get(f"{base}/ready")
+    assert ready.status_code == 200
+    assert "fixture" in ready.json()["services"]
+    await client.initialize()
+    await client.call("echo", text="x")
+    metrics = (await client.http.get(f"{base}/metrics")).text
+    assert 'aicp_gateway_requests_total{called="echo",outcome="ok",transport="http"}' in metrics
+    assert "alice" not in metrics
+    assert (await client.http.get(f"{base}/nothing")).status_code == 404
