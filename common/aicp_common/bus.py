@@ -18,7 +18,7 @@ from nats.micro.request import ERROR_CODE_HEADER
 
 from aicp_common import subjects
 from aicp_common.envelope import Envelope, pack
-from aicp_common.errors import AicpError, DeadlineExceeded, TooLarge, Unavailable, decode_error
+from aicp_common.errors import DeadlineExceeded, TooLarge, Unavailable, decode_error
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,8 @@ class Bus:
         self._url = url
         self._name = name
         self._connected = asyncio.Event()
+        self._refused = asyncio.Event()
+        self._last_error = "no answer"
         # One subscription takes the replies to all calls. nats-py's own `request` does the same with a task, a token
         # of random bytes and a time-out context for each call, and cannot be told that the connection broke.
         self._inbox = f"_INBOX.{secrets.token_hex(12)}."
@@ -69,41 +71,47 @@ class Bus:
         Raises:
             Unavailable: there is no server after `patience_s`, or it refuses the credentials.
         """
-        until = time.monotonic() + patience_s
-        while True:
-            try:
-                await self.client.connect(
-                    servers=self._url.split(","),
-                    name=self._name,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds, passed to asyncio.sleep
-                    ping_interval=10,
-                    max_outstanding_pings=2,
-                    connect_timeout=2,
-                    pending_size=MAX_OUTBOUND_BYTES,
-                    allow_reconnect=True,
-                    disconnected_cb=self._on_disconnect,
-                    reconnected_cb=self._on_reconnect,
-                    error_cb=self._on_error,
+        # With `allow_reconnect` nats-py tries the first connection for ever too, so the patience is ours.
+        connecting = asyncio.create_task(
+            self.client.connect(
+                servers=self._url.split(","),
+                name=self._name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds, passed to asyncio.sleep
+                ping_interval=10,
+                max_outstanding_pings=2,
+                connect_timeout=2,
+                pending_size=MAX_OUTBOUND_BYTES,
+                allow_reconnect=True,
+                disconnected_cb=self._on_disconnect,
+                reconnected_cb=self._on_reconnect,
+                error_cb=self._on_error,
+            )
+        )
+        refused = asyncio.create_task(self._refused.wait())
+        try:
+            await asyncio.wait((connecting, refused), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            if self._refused.is_set():
+                raise Unavailable("NATS refuses the credentials of NATS_URL")
+            if not connecting.done():
+                raise Unavailable(
+                    f"NATS cannot be reached after {patience_s:.0f} s: {self._last_error}", hint="look at NATS_URL"
                 )
-                break
-            except (TimeoutError, OSError, nats.errors.Error) as error:
-                if "authorization" in str(error).lower():
-                    raise Unavailable("NATS refuses the credentials of NATS_URL") from error
-                if time.monotonic() >= until:
-                    raise Unavailable(f"NATS cannot be reached: {error}", hint="look at NATS_URL") from error
-                self.client = Client()
-                await asyncio.sleep(0.1)
+            connecting.result()
+        except (OSError, nats.errors.Error) as error:
+            raise Unavailable(f"NATS cannot be reached: {error}", hint="look at NATS_URL") from error
+        finally:
+            connecting.cancel()
+            refused.cancel()
+            await asyncio.gather(connecting, refused, return_exceptions=True)
         await self.client.subscribe(self._inbox + "*", cb=self._on_reply)
         self._connected.set()
 
     async def close(self) -> None:
         """Let what was published leave, then close."""
-        if self.client.is_closed:
-            return
         if self.client.is_connected:
             await self.client.drain()
-        else:
+        elif not self.client.is_closed:
             await self.client.close()
 
     async def call(self, service: str, method: str, envelope: Envelope, body: bytes) -> Reply:
@@ -220,12 +228,13 @@ class Bus:
         log.info("NATS is back")
 
     async def _on_error(self, error: Exception) -> None:
-        if isinstance(error, AicpError):
-            return
+        self._last_error = str(error) or repr(error)
+        if isinstance(error, nats.errors.AuthorizationError) or "authorization" in self._last_error.lower():
+            self._refused.set()
         level = logging.DEBUG if isinstance(error, (OSError, NatsTimeoutError, nats.errors.Error)) else logging.WARNING
         if isinstance(error, nats.errors.SlowConsumerError):
             level = logging.ERROR
-        log.log(level, "NATS: %s", str(error) or repr(error))
+        log.log(level, "NATS: %s", self._last_error)
 
 
 def _expire(answer: "asyncio.Future[Msg]", service: str, method: str) -> None:

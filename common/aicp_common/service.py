@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -249,7 +249,8 @@ class Service(Generic[SettingsT]):
         log.info("%s starts", self.name, extra={"admin_port": sock.getsockname()[1], "version": __version__})
         loops: list[asyncio.Task[None]] = []
         try:
-            await self.bus.connect()
+            if not await self._or_stop(self.bus.connect()):
+                return
             await self._wait_for_redis()
             for function in self._at_start:
                 await function()
@@ -298,6 +299,18 @@ class Service(Generic[SettingsT]):
         for check in self._checks:
             parts.update(await check())
         return parts
+
+    async def _or_stop(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do `work`, unless the worker is told to stop before it is done; whether it was done."""
+        doing, stopping = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if doing.done():
+            doing.result()
+            return True
+        doing.cancel()
+        await asyncio.gather(doing, return_exceptions=True)
+        return False
 
     async def _wait_for_redis(self) -> None:
         said = False

@@ -1,0 +1,70 @@
+"""One question, two agents, both answers back to the one who asked. Start a hub first: `make run`.
+
+.venv/bin/python examples/collaboration.py [--url http://localhost:8080/mcp]
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+from typing import Any
+
+from mcp import Client
+
+
+async def call(who: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool and return what it answered, as an object."""
+    result = await who.call_tool(tool, arguments)
+    answer = result.structured_content
+    if result.is_error or not isinstance(answer, dict):
+        raise SystemExit(f"{tool} failed: {result.content}")
+    return answer
+
+
+async def work(who: Client, name: str, thought: str) -> None:
+    """Take the part that comes, and answer it."""
+    inbox = await call(who, "receive_tasks", wait_s=30)
+    if not inbox["tasks"]:
+        raise SystemExit(f"nothing came for {name} within 30 s")
+    task = inbox["tasks"][0]
+    print(f"{name:7} got a part: {task['message']!r}")
+    # Here the LLM of this person would think.
+    await call(
+        who, "submit_result", task_id=task["task_id"], attempt=task["attempt"], status="completed", result=thought
+    )
+    print(f"{name:7} answered")
+
+
+async def main(url: str) -> None:
+    """The story."""
+    # Names of their own for each run, so that it can be run again and again on the same hub.
+    run = secrets.token_hex(3)
+    names = [f"bob-{run}", f"carol-{run}"]
+    async with (
+        Client(f"{url}?agent=alice-{run}") as alice,
+        Client(f"{url}?agent={names[0]}") as bob,
+        Client(f"{url}?agent={names[1]}") as carol,
+    ):
+        for who, name in ((bob, "Bob"), (carol, "Carol")):
+            await call(who, "register_agent", capabilities=["opinions"], description=f"{name} has a view on releases.")
+            print(f"{name:7} joined the network")
+        working = [
+            asyncio.create_task(work(bob, "Bob", "Ship on Friday: the tests are green.")),
+            asyncio.create_task(work(carol, "Carol", "Ship on Monday: nobody repairs things on Saturday.")),
+        ]
+        print("Alice   asks both at once ...")
+        answer = await call(
+            alice, "orchestrate_collaboration", task="When should we ship the release?", agents=names, wait_s=30
+        )
+        await asyncio.gather(*working)
+        print(f"Alice   the collaboration {answer['task_id']} is {answer['status']}")
+        for assignment in answer["assignments"]:
+            print(f"        {assignment['agent']} had the step {assignment['step']}")
+        for part in answer["result"]["parts"]:
+            print(f"Alice   {part['agent']} says: {json.dumps(part['result'], ensure_ascii=False)}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Two agents work on one question.")
+    parser.add_argument("--url", default="http://localhost:8080/mcp", help="where the hub is")
+    asyncio.run(main(parser.parse_args().url))

@@ -1,0 +1,158 @@
+"""Clients that nobody here wrote: the official SDKs, each doing the main job."""
+
+import asyncio
+import json
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+
+from tests.support.processes import GatewayProcess
+
+ROOT = Path(__file__).parents[2]
+MCP1_PYTHON = ROOT / ".venv-mcp1" / "bin" / "python"
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result
+    assert isinstance(result.structured_content, dict)
+    assert json.loads(result.content[0].text) == result.structured_content  # type: ignore[union-attr]
+    return result.structured_content
+
+
+async def test_sdk_2_over_streamable_http_hands_work_from_alice_to_bob(hub: GatewayProcess) -> None:
+    run = secrets.token_hex(3)
+    skills = [f"analysis-{run}", f"reasoning-{run}"]
+    updated: asyncio.Queue[str] = asyncio.Queue()
+
+    async def on_message(message: Any) -> None:
+        if getattr(message, "method", "") == "notifications/resources/updated":
+            await updated.put(str(message.params.uri))
+
+    alice_url, bob_url = f"{hub.http_url}?agent=alice-{run}", f"{hub.http_url}?agent=bob-{run}"
+    # `legacy` is the SDK's word for the handshake era, in which a client is told of changes by the GET stream.
+    async with (
+        Client(alice_url, mode="legacy") as alice,
+        Client(bob_url, mode="legacy", message_handler=on_message) as bob,
+    ):
+        assert bob.protocol_version == "2025-11-25"
+        assert "AICP" in (bob.instructions or "")
+        names = {tool.name for tool in (await bob.list_tools()).tools}
+        assert {"route_to_agent", "share_context", "orchestrate_collaboration", "receive_tasks"} <= names
+        await call(bob, "register_agent", capabilities=skills, description="Analyses data and explains it.")
+
+        key = f"project_status_{run}"
+        uri = f"aicp://context/{key}"
+        await bob.subscribe_resource(uri)
+        value = {"phase": "development", "progress": 75}
+        assert (await call(alice, "share_context", context_key=key, context_value=value))["version"] == 1
+        assert await asyncio.wait_for(updated.get(), 10) == uri
+        assert (await call(bob, "get_context", context_key=key))["value"] == value
+        read = (await bob.read_resource(uri)).contents[0]
+        assert json.loads(read.text)["value"] == value  # type: ignore[union-attr]
+
+        async def bob_works() -> dict[str, Any]:
+            inbox = await call(bob, "receive_tasks", wait_s=20)
+            task: dict[str, Any] = inbox["tasks"][0]
+            await call(
+                bob,
+                "submit_result",
+                task_id=task["task_id"],
+                attempt=task["attempt"],
+                status="completed",
+                result={"trend": "up"},
+            )
+            return task
+
+        working = asyncio.create_task(bob_works())
+        routed = await call(
+            alice,
+            "route_to_agent",
+            message="복잡한 데이터 분석이 필요합니다",
+            target_capabilities=skills,
+            context=key,
+            wait_s=20,
+        )
+        task = await working
+        assert task["message"] == "복잡한 데이터 분석이 필요합니다"
+        assert task["from"]["agent"] == f"alice-{run}"
+        assert task["shared_context"][key]["value"] == value
+        assert (routed["status"], routed["agent"], routed["result"]) == ("completed", f"bob-{run}", {"trend": "up"})
+        assert routed["why"]["reason"]
+
+        # And when she does not wait, she asks later.
+        routed = await call(alice, "route_to_agent", message="again", target_capabilities=skills, wait_s=0)
+        assert routed["status"] in ("routed", "queued")
+        await bob_works()
+        later = await call(alice, "get_task", task_id=routed["task_id"], wait_s=10)
+        assert (later["state"], later["result"]) == ("completed", {"trend": "up"})
+
+
+async def test_sdk_2_collaboration_of_two_agents_brings_both_results_home(hub: GatewayProcess) -> None:
+    run = secrets.token_hex(3)
+    names = [f"bob-{run}", f"carol-{run}"]
+    async with (
+        Client(f"{hub.http_url}?agent=alice-{run}") as alice,
+        Client(f"{hub.http_url}?agent={names[0]}") as bob,
+        Client(f"{hub.http_url}?agent={names[1]}") as carol,
+    ):
+
+        async def work(client: Client, name: str) -> str:
+            inbox = await call(client, "receive_tasks", wait_s=20)
+            task = inbox["tasks"][0]
+            await call(
+                client,
+                "submit_result",
+                task_id=task["task_id"],
+                attempt=task["attempt"],
+                status="completed",
+                result=f"{name} thinks so",
+            )
+            return str(task["message"])
+
+        for client in (bob, carol):
+            await call(client, "register_agent", capabilities=["opinions"], description="Has views.")
+        working = [asyncio.create_task(work(bob, names[0])), asyncio.create_task(work(carol, names[1]))]
+        answer = await call(alice, "orchestrate_collaboration", task="When should we ship?", agents=names, wait_s=30)
+        for message in await asyncio.gather(*working):
+            assert "When should we ship?" in message
+        assert answer["status"] == "completed"
+        assert {assignment["agent"] for assignment in answer["assignments"]} == set(names)
+        results = {part["agent"]: part["result"] for part in answer["result"]["parts"]}
+        assert results == {name: f"{name} thinks so" for name in names}
+        assert (await call(alice, "get_task", task_id=answer["task_id"]))["kind"] == "collaboration"
+
+
+def test_sdk_1_over_websocket_hands_work_from_alice_to_bob(hub: GatewayProcess) -> None:
+    assert MCP1_PYTHON.exists(), "the environment of the 1.x client is missing: run `make test`, which makes it"
+    script = Path(__file__).parent / "mcp1_websocket.py"
+    done = subprocess.run(
+        [str(MCP1_PYTHON), str(script), hub.ws_url], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["revision"] in ("2025-06-18", "2025-11-25")
+    assert seen["status"] == "completed"
+    assert seen["result"] == {"trend": "up"}
+    assert seen["context"] == {"phase": "development", "progress": 75}
+    assert seen["updated"] == seen["uri"]
+
+
+@pytest.mark.parametrize("example", ["basic_routing.py", "collaboration.py"])
+def test_the_examples_run_again_and_again(hub: GatewayProcess, example: str) -> None:
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "examples" / example), "--url", hub.http_url],
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "completed" in done.stdout
+        assert "Bob" in done.stdout
