@@ -37,8 +37,8 @@ class DataDir:
         self.path = path
         """Absolute."""
         self.lock_fd = lock_fd
-        """Holds the lock as long as any process has it open. NATS and Redis inherit it, so that after a `kill -9` of the
-        supervisor no second hub opens their files while they are still writing."""
+        """Holds the lock as long as any process has it open. NATS and Redis inherit it, so that after a `kill -9` of
+        the supervisor no second hub opens their files while they are still writing."""
         self.nats_conf = path / "nats.conf"
         self.redis_conf = path / "redis.conf"
         self.hub_json = path / "hub.json"

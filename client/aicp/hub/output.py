@@ -1,6 +1,7 @@
 """What the hub prints: its own log lines and those of its processes, on one stream that may be slow or gone."""
 
 import asyncio
+import contextlib
 import datetime
 import json
 import os
@@ -43,6 +44,8 @@ class Output:
         self._waiting_bytes = 0
         self._dropped = 0
         self._retry: asyncio.TimerHandle | None = None
+        self._all_written = asyncio.Event()
+        self._all_written.set()
 
     def write(self, text: str) -> None:
         """Print `text` and a line break, now or as soon as the reader takes it."""
@@ -59,34 +62,37 @@ class Output:
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until everything is written, but not longer than `timeout_s`."""
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while self._waiting and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_RETRY_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._all_written.wait(), timeout_s)
         if self._retry is not None:
             self._retry.cancel()
 
     def _flush(self) -> None:
         self._retry = None
         while self._waiting and self._fd is not None:
-            if not _takes_a_write(self._fd):
-                self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self._flush)
-                return
-            # After a positive poll a pipe takes PIPE_BUF bytes without blocking.
-            line = self._waiting.popleft()
+            line = self._waiting[0]
             try:
-                written = os.write(self._fd, line[: select.PIPE_BUF])
+                # After a positive poll a pipe takes PIPE_BUF bytes without blocking.
+                written = os.write(self._fd, line[: select.PIPE_BUF]) if _takes_a_write(self._fd) else 0
             except BlockingIOError:
                 written = 0
             except OSError:
                 self._fd = None
                 self._waiting.clear()
+                break
+            if written == 0:
+                self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self._flush)
+                self._all_written.clear()
                 return
             self._waiting_bytes -= written
             if written < len(line):
-                self._waiting.appendleft(line[written:])
+                self._waiting[0] = line[written:]
+            else:
+                self._waiting.popleft()
             if not self._waiting and self._dropped:
                 dropped, self._dropped = self._dropped, 0
                 self.write(f"({dropped} lines were dropped because nobody read them)")
+        self._all_written.set()
 
 
 def _takes_a_write(fd: int) -> bool:
@@ -132,6 +138,7 @@ class Log:
                 "message": message,
             },
             ensure_ascii=False,
+            separators=(",", ":"),
         )
 
     def _prefix(self, service: str, instance: str) -> str:

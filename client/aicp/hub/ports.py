@@ -10,8 +10,7 @@ BACKLOG = 1024
 """Connections that wait while every gateway is busy or restarting."""
 
 _FREE_RANGE = range(20_000, 32_000)
-# Below the range from which Linux takes the local ports of outgoing connections (32768 and up): a port given to a
-# process that restarts cannot be taken by some connection in the meantime.
+# Below 32768, from where Linux takes the local ports of outgoing connections: none of those is in the way.
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:
@@ -37,6 +36,8 @@ def listen(host: str, port: int, option: str) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(address)
         listener.listen(BACKLOG)
+        # Gateways share it: the slower one of two must not hang in accept().
+        listener.setblocking(False)
     except OSError as error:
         listener.close()
         raise HubError(_why_not(error, host, port, option)) from None
@@ -54,29 +55,45 @@ def _why_not(error: OSError, host: str, port: int, option: str) -> str:
 
 
 class FreePorts:
-    """Hands out free TCP ports of 127.0.0.1, none twice."""
+    """Hands out free TCP ports of 127.0.0.1 and keeps them reserved, so that a process that restarts finds its own.
+
+    A reservation is a socket that is bound but does not listen: Linux lets another socket listen on its port when both
+    have SO_REUSEADDR (NATS, Redis and Python's servers do), but gives the port to nobody who asks for a free one.
+    """
 
     def __init__(self) -> None:
-        self._given: set[int] = set()
+        self._reserved: list[socket.socket] = []
 
     def take(self, preferred: int | None = None) -> int:
-        """A port nobody listens on: `preferred` when it is still free."""
-        if preferred is not None and _is_free(preferred):
-            self._given.add(preferred)
+        """A port nobody uses: `preferred` when nobody listens there.
+
+        Raises:
+            HubError: none is free.
+        """
+        # Connections of the last run may linger on the preferred port; they do not matter.
+        if preferred is not None and self._reserve(preferred, despite_old_connections=True):
             return preferred
         for port in random.sample(_FREE_RANGE, k=200):
-            if port not in self._given and _is_free(port):
-                self._given.add(port)
+            if self._reserve(port, despite_old_connections=False):
                 return port
         raise HubError(f"no free TCP port from {_FREE_RANGE.start} to {_FREE_RANGE.stop} on 127.0.0.1")
 
+    def close(self) -> None:
+        """Give all ports back."""
+        for reserved in self._reserved:
+            reserved.close()
+        self._reserved.clear()
 
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Servers bind with SO_REUSEADDR too, so connections in TIME_WAIT are no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def _reserve(self, port: int, *, despite_old_connections: bool) -> bool:
+        candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            probe.bind(("127.0.0.1", port))
+            if despite_old_connections:
+                candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Without that option, a port that another hub has reserved is refused.
+            candidate.bind(("127.0.0.1", port))
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         except OSError:
+            candidate.close()
             return False
-    return True
+        self._reserved.append(candidate)
+        return True

@@ -32,9 +32,6 @@ _PROBE_EVERY_S = 0.05
 _LAST_LINES = 200
 _LONGEST_LINE = 256 * 1024
 
-Probe = Callable[[], Awaitable[str | None]]
-"""None when the process is ready, else what it does instead."""
-
 
 class Stage(enum.IntEnum):
     """Order of stopping: who takes work from clients first, who keeps the data last."""
@@ -55,7 +52,7 @@ class ProcessSpec:
     argv: tuple[str, ...]
     stage: Stage
     probe: Callable[["Process"], Awaitable[str | None]]
-    """Told the process; answers as `Probe`."""
+    """Asked again and again: None when the process is ready, else what it does instead."""
     death_signal: signal.Signals
     """What the kernel sends it when the supervisor is gone."""
     env: Mapping[str, str]
@@ -109,7 +106,7 @@ class Process:
         self._partial = b""
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._holds_lines = log.level != "debug"
-        """Until it is ready for the first time, its lines wait: if it fails, the reason is told once, not scattered."""
+        """During the start its lines wait: if something fails, the reason is told once, not among hundreds of lines."""
         self._stopping = asyncio.Event()
         self._ready_at: float | None = None
 
@@ -138,6 +135,8 @@ class Process:
                         )
                     )
                     return
+                # Why it died, before that it died.
+                self._print_held_lines()
             delay_s = backoff.after(now - self._ready_at if self._ready_at is not None else 0.0)
             self._log.say(
                 "error", f"{self.spec.name} {ending} after {now - started_at:.1f} s; starting it again in {delay_s:g} s"
@@ -149,8 +148,7 @@ class Process:
         """Notice whether the process has ended. To be called on SIGCHLD."""
         if self._popen is None or self._exit is None or self._popen.poll() is None:
             return
-        self._read()
-        self._close_pipe()
+        self._read_rest()
         if not self._exit.done():
             self._exit.set_result(self._popen.returncode)
 
@@ -167,6 +165,11 @@ class Process:
     def last_lines(self, count: int = 20) -> str:
         """The end of what it printed, indented, for a message; empty if it printed nothing."""
         return "".join(f"\n    {line}" for line in list(self._last_lines)[-count:])
+
+    def release_lines(self) -> None:
+        """Print what it has said so far, and from now on each line as it comes."""
+        self._print_held_lines()
+        self._holds_lines = False
 
     async def _run_once(self) -> str:
         try:
@@ -192,9 +195,11 @@ class Process:
 
     def _start(self) -> None:
         self._ready_at = None
+        self._last_lines.clear()
         env = dict(self.spec.env)
         if self.spec.has_admin_port:
-            self.admin_port = self._ports.take(self.admin_port)
+            if self.admin_port is None:
+                self.admin_port = self._ports.take()
             env["ADMIN_PORT"] = str(self.admin_port)
         parent = os.getpid()
         death_signal = self.spec.death_signal
@@ -213,7 +218,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=self.spec.pass_fds,
-            # In a session of their own, a Ctrl-C of the terminal reaches the supervisor alone, which stops them in order.
+            # In sessions of their own: a Ctrl-C of the terminal reaches only the supervisor, which stops them in order.
             start_new_session=True,
             # Safe here: the supervisor has one thread.
             preexec_fn=die_with_supervisor if sys.platform == "linux" else None,
@@ -241,11 +246,12 @@ class Process:
             self._log.say("info", f"{self.spec.name} is ready again (pid {self.pid})")
         else:
             self.first_ready.set_result(None)
-            if self._holds_lines:
-                self._holds_lines = False
-                for line in self._last_lines:
-                    self._print(line)
         self._on_change()
+
+    def _print_held_lines(self) -> None:
+        if self._holds_lines:
+            for line in self._last_lines:
+                self._print(line)
 
     @property
     def is_loading(self) -> bool:
@@ -262,23 +268,31 @@ class Process:
             else:
                 self._popen.send_signal(number)
 
-    def _read(self) -> None:
-        while self._pipe is not None:
-            try:
-                data = os.read(self._pipe, 64 * 1024)
-            except BlockingIOError:
-                return
-            if not data:
-                self._close_pipe()
-                return
-            *lines, self._partial = (self._partial + data).split(b"\n")
-            if len(self._partial) > _LONGEST_LINE:
-                lines.append(self._partial)
-                self._partial = b""
-            for line in lines:
-                self._take_line(line)
-            if self._exit is not None and not self._exit.done() and len(data) < 64 * 1024:
-                return
+    def _read(self) -> bool:
+        """Take one piece of output; False when there is none."""
+        if self._pipe is None:
+            return False
+        try:
+            data = os.read(self._pipe, 64 * 1024)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._close_pipe()
+            return False
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        if len(self._partial) > _LONGEST_LINE:
+            lines.append(self._partial)
+            self._partial = b""
+        for line in lines:
+            self._take_line(line)
+        return True
+
+    def _read_rest(self) -> None:
+        # More than a pipe holds (64 KiB, at most 1 MiB); the bound is for a grandchild that goes on writing.
+        for _ in range(17):
+            if not self._read():
+                break
+        self._close_pipe()
 
     def _close_pipe(self) -> None:
         if self._pipe is None:

@@ -73,9 +73,7 @@ def service_specs(
     ):
         for number in range(1, count + 1):
             name = f"{service}-{number}"
-            env = service_env(
-                inherited, nats_url=nats_url, redis_url=redis_url, log_format=log_format, instance=name
-            )
+            env = service_env(inherited, nats_url=nats_url, redis_url=redis_url, log_format=log_format, instance=name)
             is_gateway = service == "gateway"
             if is_gateway:
                 env |= {"HOST": host, "PORT": str(port), "HTTP_PORT": str(http_port)}
