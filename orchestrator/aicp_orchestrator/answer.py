@@ -1,0 +1,146 @@
+"""The answer to a request for a collaboration: where it and each of its steps stand."""
+
+import asyncio
+from typing import Any, Literal
+
+from aicp_common.envelope import Envelope
+from aicp_common.tool import Result
+from aicp_orchestrator.plan import Plan, Step, StepStatus
+from aicp_orchestrator.router_client import RouterClient, TaskState, TaskView
+
+SHOWN_CHARACTERS = 1000
+"""How much of a task's text is repeated in the answer."""
+
+
+class Assignment(Result):
+    """Who does what."""
+
+    step: str
+    agent: str | None = None
+    task: str
+
+
+class StepState(Result):
+    """Where a step stands."""
+
+    id: str
+    status: StepStatus
+    agent: str | None = None
+    task_id: str | None = None
+    result: Any = None
+    question: str | None = None
+    error: str | None = None
+
+
+class CollaborationResult(Result):
+    """What orchestrate_collaboration answers."""
+
+    status: Literal["running", "completed", "failed", "cancelled"]
+    task_id: str
+    task: str
+    assignments: list[Assignment]
+    steps: list[StepState]
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    next: str
+
+
+async def answer_of(
+    router: RouterClient, envelope: Envelope, task: str, plan: Plan | None, task_id: str, whole: TaskView | None
+) -> CollaborationResult:
+    """What the requester is told.
+
+    Args:
+        task: The task of the whole.
+        plan: None if it is not known; then only the steps that have a task are in the answer.
+        whole: The collaboration as it was read last; None if it could not be read.
+    """
+    tenant = envelope.principal.tenant
+    children = await asyncio.gather(
+        *(
+            router.task_if_reachable(tenant, envelope.traceparent, child)
+            for child in (whole.children if whole is not None else ())
+        )
+    )
+    found = {child.step: child for child in children if child is not None}
+    planned = {step.id: step for step in plan.steps} if plan is not None else {}
+    status = _status(whole.state if whole is not None else "submitted")
+    result = whole.result if whole is not None and isinstance(whole.result, dict) else None
+    parts = {part["step"]: part for part in (result or {}).get("parts", ())}
+    steps = [
+        _step_state(id, planned.get(id), found.get(id), parts.get(id), status)
+        for id in dict.fromkeys([*planned, *found])
+    ]
+    return CollaborationResult(
+        status=status,
+        task_id=task_id,
+        task=_shown(task),
+        assignments=[
+            Assignment(
+                step=step.id,
+                agent=step.agent,
+                task=_shown(planned[step.id].task or task if step.id in planned else task),
+            )
+            for step in steps
+        ],
+        steps=steps,
+        result=result,
+        error=(result or {}).get("reason") or (whole.error.message if whole is not None and whole.error else None),
+        next=_next(status, task_id, steps),
+    )
+
+
+def _step_state(
+    id: str, step: Step | None, task: TaskView | None, part: dict[str, Any] | None, whole: str
+) -> StepState:
+    agent = (task.agent if task is not None else "") or (step.agent if step is not None else "")
+    if part is not None:
+        # The whole has ended, and its result has the parts: this tells what became of each, in short.
+        return StepState(
+            id=id,
+            status=part["status"],
+            agent=agent or None,
+            task_id=part.get("task_id"),
+            error=part.get("error"),
+        )
+    if task is None:
+        return StepState(id=id, status="waiting" if whole == "running" else "cancelled", agent=agent or None)
+    return StepState(
+        id=id,
+        status=_status(task.state),
+        agent=agent or None,
+        task_id=task.task_id,
+        result=task.result,
+        question=task.question or None,
+        error=task.error.message if task.error is not None else None,
+    )
+
+
+def _status(state: TaskState) -> Literal["running", "completed", "failed", "cancelled"]:
+    match state:
+        case "completed" | "failed" | "cancelled":
+            return state
+        case _:
+            return "running"
+
+
+def _next(status: str, task_id: str, steps: list[StepState]) -> str:
+    asking = [step for step in steps if step.question]
+    if asking:
+        return (
+            f"{asking[0].agent} asks you something about {asking[0].id}: answer with answer_task "
+            f"(task_id {asking[0].task_id}), then call get_task (task_id {task_id}, wait_s 30) for the whole."
+        )
+    match status:
+        case "running":
+            return f"It runs. Call get_task (task_id {task_id}, wait_s 30) until it has ended."
+        case "completed":
+            return "Combine the parts in `result` into one answer for your user."
+        case "failed":
+            return "See `error`, and in `result` what each step did; change the plan and call again."
+        case _:
+            return "It was cancelled, and its steps with it."
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

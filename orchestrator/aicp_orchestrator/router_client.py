@@ -1,0 +1,249 @@
+"""The router as the orchestrator sees it: its methods and tools as typed functions. Nothing else here calls it."""
+
+import time
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from aicp_common.bus import Bus
+from aicp_common.envelope import ALL_SCOPES, Envelope, Principal, encode_json
+from aicp_common.errors import Busy, DeadlineExceeded, Internal, Unavailable, decode_error
+from aicp_common.logs import current_request_id
+
+ORCHESTRATOR = "orchestrator"
+"""The reserved agent whose work collaborations are."""
+
+CALL_S = 5.0
+"""The deadline of a call; none of them waits for anything but the router itself."""
+
+CLAIM_S = 10.0
+"""The same for a claim. What was claimed and not heard of stands still until its lease lapses."""
+
+READ_S = 2.0
+"""The same for a read, which is repeated without a thought when the router was killed in the middle of it."""
+
+PASSING = (Unavailable, DeadlineExceeded, Busy)
+"""Errors of a router that is away or full. Each call here may be repeated: the same may work a little later."""
+
+TaskState = Literal["submitted", "working", "input_required", "completed", "failed", "cancelled"]
+ENDED: frozenset[TaskState] = frozenset({"completed", "failed", "cancelled"})
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """Who asked for a task."""
+
+    agent: str
+    user: str
+
+
+class Claim(msgspec.Struct, frozen=True, rename={"asker": "from"}):
+    """A task that this worker has claimed."""
+
+    task_id: str
+    attempt: int
+    kind: str
+    asker: Asker
+    deadline: str
+    """ISO 8601."""
+    lease_s: float
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    scopes: tuple[str, ...] = ()
+
+    def requester(self, tenant: str) -> Principal:
+        """The principal in whose name its steps are made."""
+        return Principal(tenant, self.asker.agent, self.asker.user, self.scopes)
+
+
+class Unroutable(msgspec.Struct, frozen=True):
+    """Why the router found no agent."""
+
+    reason: str
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A task that was made, or that was there already under its idempotency key; or why there is none."""
+
+    created: bool
+    task_id: str = ""
+    state: TaskState = "submitted"
+    agent: str = ""
+    unroutable: Unroutable | None = None
+
+
+class TaskError(msgspec.Struct, frozen=True):
+    """Why a task did not complete."""
+
+    code: str
+    message: str
+
+
+class TaskView(msgspec.Struct, frozen=True):
+    """A task as it is now."""
+
+    task_id: str
+    state: TaskState
+    attempt: int
+    agent: str = ""
+    step: str = ""
+    question: str = ""
+    progress: float = 0.0
+    result: Any = None
+    error: TaskError | None = None
+    children: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self.state in ENDED
+
+
+class ListedAgent(msgspec.Struct, frozen=True):
+    """An agent of the tenant."""
+
+    agent: str
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    tasks: tuple[Claim, ...]
+
+
+class Agents(msgspec.Struct, frozen=True):
+    """Some agents of a tenant."""
+
+    agents: tuple[ListedAgent, ...]
+    total: int
+    """How many there are, those beyond the limit included."""
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, best fitting first when something was asked for."""
+        return [agent.agent for agent in self.agents]
+
+
+class _Anything(msgspec.Struct, frozen=True):
+    pass
+
+
+class _Meta(msgspec.Struct, frozen=True, rename={"error": "aicp/error"}):
+    error: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+T = TypeVar("T")
+
+
+class _ToolResult(msgspec.Struct, frozen=True):
+    structured: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="structuredContent")
+    is_error: bool = msgspec.field(default=False, name="isError")
+    meta: _Meta = msgspec.field(default=_Meta(), name="_meta")
+
+
+class RouterClient:
+    """Calls to the router over the bus."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def create(self, requester: Principal, traceparent: str, fields: dict[str, Any]) -> Created:
+        """Make a task in the name of `requester`.
+
+        Raises:
+            NotFound: there is no such agent.
+            Conflict: the parent has ended.
+            Forbidden: the agent does not accept the requester.
+            Busy: the agent's queue is full.
+        """
+        return await self._method("create_task", requester, traceparent, fields, Created)
+
+    async def claim(self, tenant: str, most: int) -> tuple[Claim, ...]:
+        """Claim up to `most` collaborations of a tenant; none, if none waits."""
+        return (await self._tool("receive_tasks", hub(tenant), "", {"max": most}, _Claims, CLAIM_S)).tasks
+
+    async def task(self, tenant: str, traceparent: str, task_id: str) -> TaskView:
+        """Any task of a tenant as it is now.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return await self._tool("get_task", hub(tenant), traceparent, {"task_id": task_id}, TaskView, READ_S)
+
+    async def task_if_reachable(self, tenant: str, traceparent: str, task_id: str) -> TaskView | None:
+        """As `task`, but None while the router is away: for those who look again anyway."""
+        try:
+            return await self.task(tenant, traceparent, task_id)
+        except PASSING:
+            return None
+
+    async def update(self, tenant: str, traceparent: str, task_id: str, attempt: int, news: dict[str, Any]) -> None:
+        """Extend the lease and, if there are `news` (`progress`, `message`), say how far it is.
+
+        Raises:
+            Conflict: the task has ended, or somebody else has it now.
+        """
+        fields = {"task_id": task_id, "attempt": attempt, **news}
+        await self._tool("update_task", hub(tenant), traceparent, fields, _Anything)
+
+    async def submit(
+        self,
+        tenant: str,
+        traceparent: str,
+        task_id: str,
+        attempt: int,
+        *,
+        status: Literal["completed", "failed"],
+        result: Any,
+    ) -> None:
+        """End a task that this worker has claimed.
+
+        Raises:
+            Conflict: the task has ended, or somebody else has it now.
+        """
+        fields = {"task_id": task_id, "attempt": attempt, "status": status, "result": result}
+        await self._tool("submit_result", hub(tenant), traceparent, fields, _Anything)
+
+    async def agents(
+        self, requester: Principal, traceparent: str, *, query: str = "", online_only: bool = False, limit: int
+    ) -> Agents:
+        """The agents that are registered, `requester` included; with a `query` those that fit best first."""
+        # Who may ask for a collaboration may learn who could take part in it.
+        asker = msgspec.structs.replace(requester, scopes=(ALL_SCOPES,))
+        fields = {"online_only": online_only, "limit": limit, **({"query": query[:4000]} if query else {})}
+        return await self._tool("list_agents", asker, traceparent, fields, Agents)
+
+    async def _method(
+        self, method: str, principal: Principal, traceparent: str, fields: dict[str, Any], kind: type[T]
+    ) -> T:
+        reply = await self._bus.call("router", method, _envelope(principal, traceparent, CALL_S), encode_json(fields))
+        return _decode(method, reply.body, kind)
+
+    async def _tool(
+        self,
+        tool: str,
+        principal: Principal,
+        traceparent: str,
+        arguments: dict[str, Any],
+        kind: type[T],
+        deadline_s: float = CALL_S,
+    ) -> T:
+        envelope = _envelope(principal, traceparent, deadline_s)
+        reply = await self._bus.call("router", tool, envelope, encode_json(arguments))
+        result = _decode(tool, reply.body, _ToolResult)
+        if result.is_error:
+            raise decode_error(bytes(result.meta.error))
+        return _decode(tool, bytes(result.structured), kind)
+
+
+def hub(tenant: str) -> Principal:
+    """The orchestrator itself, as an agent of a tenant."""
+    return Principal(tenant, ORCHESTRATOR, ORCHESTRATOR, (ALL_SCOPES,))
+
+
+def _envelope(principal: Principal, traceparent: str, deadline_s: float) -> Envelope:
+    deadline_ms = int((time.time() + deadline_s) * 1000)
+    return Envelope(principal, deadline_ms, traceparent, current_request_id.get())
+
+
+def _decode(method: str, body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Internal(f"the router's answer to {method} cannot be read: {error}") from error

@@ -1,0 +1,171 @@
+"""Collaborations that go on when the processes under them are killed."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from aicp_common.bus import Bus
+from tests.orchestrator.network import Network, parts
+from tests.support.processes import Backend, ServiceProcess
+
+pytestmark = pytest.mark.chaos
+
+LEASE = {"COLLABORATION_LEASE_S": "1.5"}
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Backend, ServiceProcess]]:
+    """NATS, Redis and a router of this file alone."""
+    backend = Backend(tmp_path_factory.mktemp("survival"))
+    backend.start()
+    router = ServiceProcess("router", backend).start().wait()
+    yield backend, router
+    router.stop()
+    backend.stop()
+
+
+@pytest.fixture
+async def bus(ground: tuple[Backend, ServiceProcess]) -> AsyncIterator[Bus]:
+    connection = Bus(ground[0].nats_url, "tests")
+    await connection.connect()
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def network(bus: Bus, tenant: str) -> Network:
+    return Network(bus, tenant)
+
+
+@pytest.fixture(scope="module")
+def both(ground: tuple[Backend, ServiceProcess]) -> Iterator[list[ServiceProcess]]:
+    processes = [ServiceProcess("orchestrator", ground[0], LEASE) for _ in range(2)]
+    yield processes
+    for process in processes:
+        process.stop()
+
+
+@pytest.fixture
+def workers(both: list[ServiceProcess]) -> list[ServiceProcess]:
+    """Two workers of the orchestrator that run; the test may kill them."""
+    for worker in both:
+        if not worker.process.running:
+            worker.start()
+    return [worker.wait() for worker in both]
+
+
+STEPS = [
+    {"id": "a", "task": "do a", "agent": "bob"},
+    {"id": "b", "task": "do b", "agent": "bob", "depends_on": ["a"]},
+    {"id": "c", "task": "do c", "agent": "carol", "depends_on": ["a"]},
+    {"id": "d", "task": "do d", "agent": "bob", "depends_on": ["b", "c"]},
+]
+
+
+async def test_a_collaboration_goes_on_at_another_worker_and_no_finished_step_runs_again(
+    network: Network, workers: list[ServiceProcess]
+) -> None:
+    await network.join("alice", "bob", "carol")
+    running = [await network.collaborate(task="t", steps=STEPS, wait_s=0) for _ in range(6)]
+    for _ in running:
+        await network.serve("bob", "A")
+    working = [await network.receive("carol") for _ in running]
+    workers[0].kill()
+    for task in working:
+        await network.submit("carol", task, "C")
+    for _ in running:
+        await network.serve("bob", "B")
+    for _ in running:
+        last = await network.serve("bob", "D")
+        assert last["context"]["input_from"] == {"b": "B", "c": "C"}
+    for answer in running:
+        whole = await network.ended(answer["task_id"])
+        assert {id: part["result"] for id, part in parts(whole["result"]).items()} == {
+            "a": "A",
+            "b": "B",
+            "c": "C",
+            "d": "D",
+        }
+    assert Counter(network.delivered) == {
+        ("bob", "a"): 6,
+        ("bob", "b"): 6,
+        ("carol", "c"): 6,
+        ("bob", "d"): 6,
+    }
+
+
+async def test_a_collaboration_goes_on_when_the_only_worker_is_killed_and_started_again(
+    network: Network, workers: list[ServiceProcess]
+) -> None:
+    workers[1].kill()
+    await network.join("alice", "bob", "carol")
+    answer = await network.collaborate(task="t", steps=STEPS, wait_s=0)
+    await network.serve("bob", "A")
+    working = await network.receive("carol")
+    workers[0].kill()
+    # These end while nobody is there to notice.
+    await network.submit("carol", working, "C")
+    await network.serve("bob", "B")
+    workers[0].start()
+    await network.serve("bob", "D")
+    whole = await network.ended(answer["task_id"])
+    assert whole["state"] == "completed"
+    assert whole["attempt"] == 2
+    assert set(Counter(network.delivered).values()) == {1}
+
+
+async def test_the_requester_who_waits_at_a_worker_that_stops_gets_the_task_id(
+    network: Network, workers: list[ServiceProcess]
+) -> None:
+    workers[1].kill()
+    await network.join("alice", "bob")
+    asked = asyncio.create_task(network.collaborate(task="t", agents=["bob"]))
+    task = await network.receive("bob")
+    assert workers[0].stop() == 0
+    answer = await asked
+    assert (answer["status"], answer["task_id"]) == ("running", task["parent"])
+    workers[0].start()
+    await network.submit("bob", task, "done")
+    assert (await network.ended(answer["task_id"]))["state"] == "completed"
+
+
+async def test_a_collaboration_goes_on_when_the_router_is_killed_and_started_again(
+    network: Network, workers: list[ServiceProcess], ground: tuple[Backend, ServiceProcess]
+) -> None:
+    _, router = ground
+    await network.join("alice", "bob", "carol")
+    asked = asyncio.create_task(network.collaborate(task="t", steps=STEPS, wait_s=40))
+    await network.serve("bob", "A")
+    tasks = [await network.receive("bob"), await network.receive("carol")]
+    router.kill()
+    router.start().wait()
+    await network.submit("bob", tasks[0], "B")
+    await network.submit("carol", tasks[1], "C")
+    await network.serve("bob", "D")
+    answer = await asked
+    assert answer["status"] == "completed"
+    assert set(Counter(network.delivered).values()) == {1}
+
+
+async def test_a_worker_runs_no_more_at_once_than_it_may(
+    network: Network, both: list[ServiceProcess], ground: tuple[Backend, ServiceProcess]
+) -> None:
+    for other in both:
+        other.stop()
+    worker = ServiceProcess("orchestrator", ground[0], LEASE | {"MAX_COLLABORATIONS": "2"}).start().wait()
+    try:
+        await network.join("alice", "bob")
+        running = [await network.collaborate(task=f"t{number}", agents=["bob"], wait_s=0) for number in range(4)]
+        tasks = [await network.receive("bob") for _ in range(2)]
+        states = [(await network.tool("alice", "get_task", task_id=answer["task_id"]))["state"] for answer in running]
+        assert Counter(states) == {"working": 2, "submitted": 2}
+        for task in tasks:
+            await network.submit("bob", task, "done")
+        for _ in range(2):
+            await network.serve("bob", "done")
+        for answer in running:
+            assert (await network.ended(answer["task_id"]))["state"] == "completed"
+    finally:
+        worker.stop()
