@@ -1,6 +1,7 @@
 """The bus: one NATS connection of a process, calls to services, publications, subscriptions."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import secrets
@@ -18,7 +19,7 @@ from nats.micro.request import ERROR_CODE_HEADER
 
 from aicp_common import subjects
 from aicp_common.envelope import Envelope, pack
-from aicp_common.errors import DeadlineExceeded, TooLarge, Unavailable, decode_error
+from aicp_common.errors import AicpError, DeadlineExceeded, TooLarge, Unavailable, decode_error
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ MISSING_PATIENCE_S = 3.0
 
 MAX_OUTBOUND_BYTES = 8 * 1024 * 1024
 """What may wait in the client while the connection is away."""
+
+BEAT_HEADER = "aicp-beat"
+"""Header of a message that says: your call is still being worked on."""
 
 TRACE_HEADER = "traceparent"
 """Header of a reply that hands something on from another trace, a task for instance."""
@@ -45,18 +49,25 @@ class Reply:
 
 
 class Bus:
-    """One connection to NATS. Reconnects by itself for ever; `connected` says how it is now."""
+    """One connection to NATS. Reconnects by itself for ever; `connected` says how it is now.
 
-    def __init__(self, url: str, name: str) -> None:
+    Args:
+        url: Of one server, or of several separated by commas.
+        name: Of this connection, for those who look at the server.
+        worker_patience_s: A call without an answer or a sign of life for this long was taken by a worker that died.
+    """
+
+    def __init__(self, url: str, name: str, worker_patience_s: float = 8.0) -> None:
         self._url = url
         self._name = name
+        self._worker_patience_s = worker_patience_s
         self._connected = asyncio.Event()
         self._refused = asyncio.Event()
         self._last_error = "no answer"
         # One subscription takes the replies to all calls. nats-py's own `request` does the same with a task, a token
         # of random bytes and a time-out context for each call, and cannot be told that the connection broke.
         self._inbox = f"_INBOX.{secrets.token_hex(12)}."
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self._calls = itertools.count()
         self.client = Client()
 
@@ -112,7 +123,9 @@ class Bus:
         if self.client.is_connected:
             await self.client.drain()
         elif not self.client.is_closed:
-            await self.client.close()
+            # nats-py sends what waits over the broken connection, which uvloop refuses.
+            with contextlib.suppress(OSError, RuntimeError, nats.errors.Error):
+                await self.client.close()
 
     async def call(self, service: str, method: str, envelope: Envelope, body: bytes) -> Reply:
         """Call `method` of whichever worker of `service` is free, and wait for its answer.
@@ -153,27 +166,29 @@ class Bus:
         timeout_s = envelope.remaining_s()
         if timeout_s <= 0:
             raise DeadlineExceeded(f"the deadline of the call to {service}.{method} has passed")
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Msg] = loop.create_future()
+        waiting = _Waiting(service, method, timeout_s, self._worker_patience_s)
         token = str(next(self._calls))
-        self._waiting[token] = answer
-        timer = loop.call_later(timeout_s, _expire, answer, service, method)
+        self._waiting[token] = waiting
         try:
             await self.client.publish(subjects.call(service, method), payload, reply=self._inbox + token)
-            message = await answer
+            message = await waiting.answer
         except (ConnectionClosedError, OutboundBufferLimitError):
             raise Unavailable("the message bus (NATS) is away", hint="try again in a few seconds") from None
         finally:
-            timer.cancel()
+            waiting.timer.cancel()
             del self._waiting[token]
         if message.headers is not None and message.headers.get("Status") == "503":
             raise NoRespondersError
         return message
 
     async def _on_reply(self, message: Msg) -> None:
-        answer = self._waiting.get(message.subject[len(self._inbox) :])
-        if answer is not None and not answer.done():
-            answer.set_result(message)
+        waiting = self._waiting.get(message.subject[len(self._inbox) :])
+        if waiting is None or waiting.answer.done():
+            return
+        if message.headers is not None and BEAT_HEADER in message.headers:
+            waiting.heard_at = waiting.loop.time()
+        else:
+            waiting.answer.set_result(message)
 
     async def _wait_connected(self, envelope: Envelope) -> None:
         if self.client.is_connected:
@@ -214,14 +229,8 @@ class Bus:
         if not self.client.is_closed:
             log.warning("NATS went away", extra={"calls_in_flight": len(self._waiting)})
         # Whether these calls or their answers were lost cannot be known, and waiting for the deadline helps nobody.
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(
-                    Unavailable(
-                        "the message bus (NATS) went away while the call was under way",
-                        hint="it may or may not have been done: look before you do it again",
-                    )
-                )
+        for waiting in self._waiting.values():
+            waiting.fail(Unavailable("the message bus (NATS) went away while the call was under way", hint=_UNKNOWN))
 
     async def _on_reconnect(self) -> None:
         self._connected.set()
@@ -237,11 +246,39 @@ class Bus:
         log.log(level, "NATS: %s", self._last_error)
 
 
-def _expire(answer: "asyncio.Future[Msg]", service: str, method: str) -> None:
-    if not answer.done():
-        answer.set_exception(
-            DeadlineExceeded(
-                f"the service {service!r} did not answer {method!r} in time",
-                hint="it may or may not have been done: look before you do it again",
+_UNKNOWN = "it may or may not have been done: look before you do it again"
+
+
+class _Waiting:
+    """A call that waits for its answer."""
+
+    __slots__ = ("answer", "deadline", "heard_at", "loop", "method", "patience_s", "service", "timer")
+
+    def __init__(self, service: str, method: str, timeout_s: float, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self.loop = asyncio.get_running_loop()
+        self.service = service
+        self.method = method
+        self.answer: asyncio.Future[Msg] = self.loop.create_future()
+        self.heard_at = self.loop.time()
+        self.deadline = self.heard_at + timeout_s
+        self.timer = self.loop.call_later(min(timeout_s, patience_s), self._look)
+
+    def fail(self, error: AicpError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+    def _look(self) -> None:
+        now = self.loop.time()
+        if now >= self.deadline:
+            self.fail(
+                DeadlineExceeded(f"the service {self.service!r} did not answer {self.method!r} in time", hint=_UNKNOWN)
             )
-        )
+        elif now - self.heard_at >= self.patience_s:
+            self.fail(
+                Unavailable(
+                    f"the worker of {self.service!r} that took the call {self.method!r} has died", hint=_UNKNOWN
+                )
+            )
+        else:
+            self.timer = self.loop.call_at(min(self.deadline, self.heard_at + self.patience_s), self._look)

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -24,7 +24,7 @@ from aicp_common.announcement import (
     Announcement,
     encode_announcement,
 )
-from aicp_common.bus import TRACE_HEADER, Bus
+from aicp_common.bus import BEAT_HEADER, TRACE_HEADER, Bus
 from aicp_common.envelope import Envelope, Principal, encode_json, unpack
 from aicp_common.errors import (
     AicpError,
@@ -85,7 +85,7 @@ class Service(Generic[SettingsT]):
         self.settings = settings
         self.instance = settings.instance or f"{name}-{os.getpid()}"
         self.instructions = instructions
-        self.bus = Bus(settings.nats_url, f"aicp-{self.instance}")
+        self.bus = Bus(settings.nats_url, f"aicp-{self.instance}", settings.worker_patience_s)
         self.redis = connect_redis(settings.redis_url)
         self.tenants = Tenants(self.redis)
         self.waiters = Waiters()
@@ -100,6 +100,7 @@ class Service(Generic[SettingsT]):
         self._at_stop: list[Background] = []
         self._checks: list[Callable[[], Awaitable[dict[str, Any]]]] = []
         self._working: set[asyncio.Task[None]] = set()
+        self._began: dict[Request, float] = {}
         self._by_request: dict[str, set[asyncio.Task[None]]] = {}
         self._ready = False
         self._stop = asyncio.Event()
@@ -261,10 +262,12 @@ class Service(Generic[SettingsT]):
             await self.bus.subscribe(subjects.CANCEL, self._on_cancel)
             await self.bus.flush()
             self._background["announce"] = self._announce_for_ever
+            self._background["beat"] = self._beat_for_ever
             loops = [asyncio.create_task(self._keep_running(*item)) for item in self._background.items()]
             await self._announce()
             for function in self._after_start:
-                await function()
+                if not await self._or_stop(function()):
+                    return
             await self.bus.flush()
             self._ready = True
             log.info("%s is ready", self.name)
@@ -300,9 +303,9 @@ class Service(Generic[SettingsT]):
             parts.update(await check())
         return parts
 
-    async def _or_stop(self, work: Coroutine[Any, Any, None]) -> bool:
+    async def _or_stop(self, work: Awaitable[None]) -> bool:
         """Do `work`, unless the worker is told to stop before it is done; whether it was done."""
-        doing, stopping = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        doing, stopping = asyncio.ensure_future(work), asyncio.create_task(self._stop.wait())
         await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if doing.done():
@@ -361,6 +364,7 @@ class Service(Generic[SettingsT]):
         request: Request,
     ) -> None:
         started = time.perf_counter()
+        self._began[request] = started
         CALLS_IN_FLIGHT.inc()
         outcome = "ok"
         request_id = ""
@@ -400,6 +404,7 @@ class Service(Generic[SettingsT]):
             )
             await self._fail(request, is_tool, fault)
         finally:
+            del self._began[request]
             self._forget(request_id)
             CALLS_IN_FLIGHT.dec()
             CALLS.labels(name, outcome).inc()
@@ -455,6 +460,15 @@ class Service(Generic[SettingsT]):
         while True:
             await asyncio.sleep(ANNOUNCE_INTERVAL_S)
             await self._announce()
+
+    async def _beat_for_ever(self) -> None:
+        """Tell the callers of calls that take long that somebody still works on them."""
+        interval_s = self.settings.worker_patience_s / 4
+        while True:
+            await asyncio.sleep(interval_s)
+            long_ago = time.perf_counter() - interval_s
+            for request in [request for request, began in self._began.items() if began < long_ago]:
+                await request.respond(b"", {BEAT_HEADER: "1"})
 
     async def _drain(self) -> None:
         if not self._working:

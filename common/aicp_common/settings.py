@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(9100, ge=0, le=65535)
     """Where /health, /ready and /metrics answer; 0 picks a free port and logs it."""
+    worker_patience_s: float = Field(8.0, ge=1)
+    """How long a call waits for a sign of life of the worker that took it; workers give one four times as often."""
     instance: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
     """Name of this worker in logs and in NATS; default: service name and process id."""
 
@@ -94,6 +96,7 @@ def load_settings_or_exit(kind: type[SettingsT]) -> SettingsT:
 
 def _explain(problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "environment"
-    was = "" if name in _SECRETS or "input" not in problem else f" was {problem['input']!r};"
+    # A problem of several variables together has no place, and its input is all of them, secrets included.
+    was = f" was {problem['input']!r};" if problem["loc"] and name not in _SECRETS else ""
     allowed = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return f"{name.upper()}:{was} allowed: {allowed}"

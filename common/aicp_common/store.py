@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from aicp_common.errors import Busy, Unavailable
 
@@ -37,6 +38,9 @@ def connect_redis(url: str, max_connections: int = 64) -> Redis:
         socket_timeout=10,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
+        # With these (for a managed service that announces its maintenance) the pool hands out connections that the
+        # server has closed, and after a restart of Redis the first call of each would fail.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return Redis.from_pool(pool)
 

@@ -26,6 +26,9 @@ from aicp_gateway.watches import Watches
 log = logging.getLogger("aicp_gateway")
 
 PING_INTERVAL_S = 20.0
+REQUIRED_PATIENCE_S = 15.0
+"""How long a gateway that starts waits for the required services; what is there then is better than nothing."""
+
 GRACE_S = 2
 """How long answers that are under way may take once the gateway is told to stop."""
 
@@ -45,6 +48,8 @@ class Gateway:
             watches=Watches(service.bus),
             presence=Presence(service.bus, service.instance),
         )
+        self._missing = set(settings.required_services.split(",")) - {"none"}
+        self._heard = asyncio.Event()
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -98,6 +103,8 @@ class Gateway:
         except msgspec.MsgspecError as error:
             log.warning("an announcement cannot be read: %s", error)
             return
+        self._missing.discard(announcement.service)
+        self._heard.set()
         if self._hub.catalogue.hear(announcement, time.monotonic()):
             log.info("the service %s announced %d tools", announcement.service, len(announcement.tools))
             self._tell_clients()
@@ -113,14 +120,21 @@ class Gateway:
                 log.warning("no word from %s any more; their tools are gone from the list", ", ".join(silent))
                 self._tell_clients()
 
-    async def ask_for_announcements(self) -> None:
-        """Services that were here before this gateway announce themselves again."""
+    async def gather_announcements(self) -> None:
+        """Let the services that were here before announce themselves again, and wait for the required ones."""
         await self._service.bus.flush()
         await self._service.bus.publish(subjects.ANNOUNCE_REQUEST)
+        try:
+            async with asyncio.timeout(REQUIRED_PATIENCE_S):
+                while self._missing:
+                    self._heard.clear()
+                    await self._heard.wait()
+        except TimeoutError:
+            log.warning("no word from %s yet; their tools will come when they do", ", ".join(sorted(self._missing)))
 
     async def check(self) -> dict[str, Any]:
         """What /ready answers beside what every service does."""
-        return {"services": self._hub.catalogue.services or False, "connections": self._hub.presence.connections}
+        return {"services": self._hub.catalogue.services, "connections": self._hub.presence.connections}
 
     async def repeat_presence(self) -> None:
         """See `Presence`."""
@@ -135,7 +149,7 @@ def build(service: Service[GatewaySettings]) -> None:
     """Declare what a gateway does."""
     gateway = Gateway(service)
     service.subscribe(subjects.ANNOUNCE, gateway.on_announcement)
-    service.after_start(gateway.ask_for_announcements)
+    service.after_start(gateway.gather_announcements)
     service.after_start(gateway.start)
     service.at_stop(gateway.stop)
     service.also_check(gateway.check)

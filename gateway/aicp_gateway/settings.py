@@ -25,6 +25,9 @@ class GatewaySettings(Settings):
     allowed_hosts: str = ""
     """Host names, separated by commas, that requests may be for beside the ones of this machine."""
 
+    required_services: str = Field("orchestrator,router,statehub", pattern=r"^[a-z0-9_-]+(,[a-z0-9_-]+)*$")
+    """Services that a gateway which starts waits for, so that its first clients find all tools; `none`: for none."""
+
     max_message_bytes: int = Field(1024 * 1024, ge=1024, le=16 * 1024 * 1024)
     max_in_flight: int = Field(128, ge=1, le=10_000)
     """Requests that one client may have under way."""

@@ -63,8 +63,8 @@ async def test_a_trace_spans_gateway_router_and_the_receiving_gateway(
     services = [
         ServiceProcess("statehub", own_backend, env, instance="statehub-1"),
         ServiceProcess("router", own_backend, env, instance="router-1"),
-        GatewayProcess(own_backend, {**env, "INSTANCE": "gateway-alice"}),
-        GatewayProcess(own_backend, {**env, "INSTANCE": "gateway-bob"}),
+        GatewayProcess(own_backend, {**env, "REQUIRED_SERVICES": "router,statehub", "INSTANCE": "gateway-alice"}),
+        GatewayProcess(own_backend, {**env, "REQUIRED_SERVICES": "router,statehub", "INSTANCE": "gateway-bob"}),
     ]
     for service in services:
         service.start()
@@ -104,7 +104,7 @@ async def test_a_trace_spans_gateway_router_and_the_receiving_gateway(
 async def test_log_lines_carry_the_trace(own_backend: Backend) -> None:
     from tests.gateway.conftest import plugin_process
 
-    plugin, gateway = plugin_process(own_backend), GatewayProcess(own_backend)
+    plugin, gateway = plugin_process(own_backend), GatewayProcess(own_backend, {"REQUIRED_SERVICES": "fixture"})
     plugin.start()
     gateway.start()
     plugin.wait()

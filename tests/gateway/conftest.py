@@ -14,8 +14,8 @@ from tests.support.processes import Backend, GatewayProcess, ServiceProcess
 SECRET = "a secret of the tests that is long enough"
 
 
-def plugin_process(backend: Backend) -> ServiceProcess:
-    return ServiceProcess("fixture", backend, module="tests.gateway.plugin")
+def plugin_process(backend: Backend, env: dict[str, str] | None = None) -> ServiceProcess:
+    return ServiceProcess("fixture", backend, env or {}, module="tests.gateway.plugin")
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def plugin(backend: Backend) -> Iterator[ServiceProcess]:
 @pytest.fixture(scope="session")
 def gateway(backend: Backend, plugin: ServiceProcess) -> Iterator[GatewayProcess]:
     """An open gateway: whoever comes gives itself a name."""
-    service = GatewayProcess(backend)
+    service = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"})
     service.start().wait()
     yield service
     assert service.stop() == 0, service.process.output()[-4000:]
@@ -37,7 +37,7 @@ def gateway(backend: Backend, plugin: ServiceProcess) -> Iterator[GatewayProcess
 @pytest.fixture(scope="session")
 def locked_gateway(backend: Backend, plugin: ServiceProcess) -> Iterator[GatewayProcess]:
     """A gateway that wants tokens."""
-    service = GatewayProcess(backend, {"JWT_REQUIRED": "true", "JWT_SECRET": SECRET})
+    service = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture", "JWT_REQUIRED": "true", "JWT_SECRET": SECRET})
     service.start().wait()
     yield service
     assert service.stop() == 0, service.process.output()[-4000:]

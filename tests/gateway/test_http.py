@@ -153,7 +153,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 
 
 async def test_a_session_works_through_two_gateways_in_turn(backend: Backend, gateway: GatewayProcess) -> None:
-    other = GatewayProcess(backend)
+    other = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"})
     other.start().wait()
     client = HttpClient(f"{gateway.http_url}?agent=alice", f"{other.http_url}?agent=alice")
     name = secrets.token_hex(4)
@@ -191,7 +191,10 @@ async def test_a_session_works_through_two_gateways_in_turn(backend: Backend, ga
 
 async def test_when_one_gateway_is_killed_the_session_goes_on_at_the_other(backend: Backend) -> None:
     plugin = plugin_process(backend).start()
-    first, second = GatewayProcess(backend), GatewayProcess(backend)
+    first, second = (
+        GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"}),
+        GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"}),
+    )
     first.start()
     second.start()
     plugin.wait()
@@ -210,7 +213,7 @@ async def test_when_one_gateway_is_killed_the_session_goes_on_at_the_other(backe
 
 
 async def test_cancelling_works_from_the_other_gateway(backend: Backend, gateway: GatewayProcess) -> None:
-    other = GatewayProcess(backend)
+    other = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"})
     other.start().wait()
     client = HttpClient(f"{gateway.http_url}?agent=alice")
     mark = secrets.token_hex(4)

@@ -202,7 +202,7 @@ async def test_the_token_says_who_one_is_and_what_one_may_do(locked_gateway: Gat
 
 
 async def test_the_bus_going_away_fails_calls_clearly_and_the_connection_lives_on(own_backend: Backend) -> None:
-    plugin, gateway = plugin_process(own_backend).start(), GatewayProcess(own_backend)
+    plugin, gateway = plugin_process(own_backend).start(), GatewayProcess(own_backend, {"REQUIRED_SERVICES": "fixture"})
     gateway.start()
     plugin.wait()
     gateway.wait()
@@ -225,7 +225,7 @@ async def test_the_bus_going_away_fails_calls_clearly_and_the_connection_lives_o
 
 
 async def test_a_service_that_is_missing_is_named(own_backend: Backend) -> None:
-    plugin, gateway = plugin_process(own_backend).start(), GatewayProcess(own_backend)
+    plugin, gateway = plugin_process(own_backend).start(), GatewayProcess(own_backend, {"REQUIRED_SERVICES": "fixture"})
     gateway.start()
     plugin.wait()
     gateway.wait()
@@ -237,6 +237,31 @@ async def test_a_service_that_is_missing_is_named(own_backend: Backend) -> None:
             assert "'fixture'" in failed["content"][0]["text"]
             plugin.start().wait()
             assert (await client.call("echo", text="x"))["text"] == "x"
+    finally:
+        gateway.stop()
+        plugin.stop()
+
+
+async def test_a_call_whose_worker_was_killed_ends_long_before_its_deadline(own_backend: Backend) -> None:
+    patience = {"WORKER_PATIENCE_S": "2"}
+    plugin = plugin_process(own_backend, patience).start()
+    gateway = GatewayProcess(own_backend, {"REQUIRED_SERVICES": "fixture", **patience})
+    gateway.start()
+    plugin.wait()
+    gateway.wait()
+    try:
+        async with RawClient.connect(gateway.ws_url, "alice") as client:
+            await client.initialize()
+            # One that lives says so, and is waited for.
+            long = asyncio.create_task(client.call_raw("sleep", {"seconds": 4.0, "mark": "long"}))
+            await _logged(client, "began long")
+            assert (await long)["structuredContent"] == {"slept": True}
+            slow = asyncio.create_task(client.call_raw("sleep", {"seconds": 30.0, "mark": "kill"}))
+            await _logged(client, "began kill")
+            plugin.kill()
+            failed = await asyncio.wait_for(slow, 15)
+            assert failed["isError"] is True
+            assert "has died" in failed["content"][0]["text"]
     finally:
         gateway.stop()
         plugin.stop()

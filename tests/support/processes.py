@@ -224,7 +224,9 @@ class GatewayProcess(ServiceProcess):
     def __init__(self, backend: Backend, env: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self.http_port = free_port()
-        super().__init__("gateway", backend, {"PORT": str(self.port), "HTTP_PORT": str(self.http_port), **(env or {})})
+        # A test that needs all services starts them first; the others must not wait for them.
+        own = {"PORT": str(self.port), "HTTP_PORT": str(self.http_port), "REQUIRED_SERVICES": "none"}
+        super().__init__("gateway", backend, {**own, **(env or {})})
 
     @property
     def ws_url(self) -> str:
