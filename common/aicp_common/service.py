@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -83,7 +84,7 @@ class Service(Generic[SettingsT]):
     def __init__(self, name: str, settings: SettingsT, *, instructions: str = "") -> None:
         self.name = name
         self.settings = settings
-        self.instance = settings.instance or f"{name}-{os.getpid()}"
+        self.instance = instance_name(name, settings)
         self.instructions = instructions
         self.bus = Bus(settings.nats_url, f"aicp-{self.instance}", settings.worker_patience_s)
         self.redis = connect_redis(settings.redis_url)
@@ -479,6 +480,11 @@ class Service(Generic[SettingsT]):
         await asyncio.gather(*late, return_exceptions=True)
 
 
+def instance_name(name: str, settings: Settings) -> str:
+    """The worker's name. Process ids are the same in every container, so the host's name is in it too."""
+    return settings.instance or f"{name}-{socket.gethostname()}-{os.getpid()}"
+
+
 def serve(
     name: str, kind: type[SettingsT], build: Callable[["Service[SettingsT]"], None], *, instructions: str = ""
 ) -> None:
@@ -491,7 +497,7 @@ def serve(
         instructions: Its part of the server instructions for LLMs.
     """
     settings = load_settings_or_exit(kind)
-    instance = settings.instance or f"{name}-{os.getpid()}"
+    instance = instance_name(name, settings)
     configure_logs(name, instance, settings.log_level, settings.log_format)
     try:
         configure_tracing(name, instance)

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     worker_patience_s: float = Field(8.0, ge=1)
     """How long a call waits for a sign of life of the worker that took it; workers give one four times as often."""
     instance: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
-    """Name of this worker in logs and in NATS; default: service name and process id."""
+    """Name of this worker in logs and in NATS; default: service, host name and process id."""
 
     @classmethod
     def settings_customise_sources(

@@ -154,8 +154,14 @@ class Tenants:
 
 
 async def ping(redis: Redis) -> bool:
-    """Whether Redis answers."""
+    """Whether Redis answers.
+
+    Raises:
+        Unavailable: it refuses the credentials, which waiting will not change.
+    """
     try:
         return bool(await redis.ping())
+    except AuthenticationError as error:
+        raise Unavailable("Redis refuses the credentials of REDIS_URL") from error
     except (RedisError, OSError):
         return False
