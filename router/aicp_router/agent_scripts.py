@@ -1,0 +1,157 @@
+"""Changes of agents: profiles and presence, each one Lua script.
+
+Keys of a tenant, after its prefix: `agents` (hash: name to profile), `agents:version` (counts changes of it), `slots`
+(hash: name to max_concurrency), `presence` (sorted set: agent, last seen in ms; those who are online), `seen` (sorted
+set: registered agent, when it was last known to be online), `loads` (hash: agent to tasks that it has or that wait for
+it; kept by the scripts of tasks).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from redis.asyncio import Redis
+
+from aicp_common.store import Script
+
+_REGISTER = Script(
+    ["agent", "profile", "slots", "cap", "data", "traceparent"],
+    """
+local agents = prefix .. ':agents'
+local known = redis.call('HEXISTS', agents, agent) == 1
+if not known and redis.call('HLEN', agents) >= tonumber(cap) then return 0 end
+local now = now_ms()
+emit('agent', agent, 'registered', data, traceparent)
+redis.call('HSET', agents, agent, profile)
+redis.call('HSET', prefix .. ':slots', agent, slots)
+redis.call('INCR', agents .. ':version')
+redis.call('ZADD', prefix .. ':presence', now, agent)
+redis.call('ZADD', prefix .. ':seen', now, agent)
+return 1
+""",
+)
+
+
+async def register(
+    redis: Redis, tenant: str, *, agent: str, profile: str, slots: int, cap: int, data: str, traceparent: str
+) -> bool:
+    """Write a profile, or write it anew; False when the tenant has `cap` others already."""
+    return bool(
+        await _REGISTER(
+            redis, tenant, agent=agent, profile=profile, slots=slots, cap=cap, data=data, traceparent=traceparent
+        )
+    )
+
+
+_SEE = Script(
+    ["names"],
+    """
+local presence, agents, now = prefix .. ':presence', prefix .. ':agents', now_ms()
+for agent in string.gmatch(names, '%S+') do
+  if not redis.call('ZSCORE', presence, agent) and redis.call('HEXISTS', agents, agent) == 1 then
+    emit('agent', agent, 'online', '{"agent":"' .. agent .. '"}', '')
+  end
+end
+for agent in string.gmatch(names, '%S+') do redis.call('ZADD', presence, now, agent) end
+""",
+)
+
+
+async def see(redis: Redis, tenant: str, agents: Iterable[str]) -> None:
+    """These agents are here now."""
+    await _SEE(redis, tenant, names=" ".join(agents))
+
+
+_LEAVE = Script(
+    ["names", "online_ms", "grace_ms"],
+    """
+local presence = prefix .. ':presence'
+local until_then = now_ms() - tonumber(online_ms) + tonumber(grace_ms)
+for agent in string.gmatch(names, '%S+') do
+  local seen = redis.call('ZSCORE', presence, agent)
+  if seen and tonumber(seen) > until_then then redis.call('ZADD', presence, until_then, agent) end
+end
+""",
+)
+
+
+async def leave(redis: Redis, tenant: str, agents: Iterable[str], *, online_ms: int, grace_ms: int) -> None:
+    """These agents' last connections closed: unless they are seen again, they are offline in `grace_ms`.
+
+    Changes no state that anybody was told of, so it emits nothing; `go_offline` does.
+    """
+    await _LEAVE(redis, tenant, names=" ".join(agents), online_ms=online_ms, grace_ms=grace_ms)
+
+
+_GO_OFFLINE = Script(
+    ["agent", "online_ms"],
+    """
+local presence = prefix .. ':presence'
+local seen = redis.call('ZSCORE', presence, agent)
+if not seen or tonumber(seen) > now_ms() - tonumber(online_ms) then return end
+local known = redis.call('HEXISTS', prefix .. ':agents', agent) == 1
+if known then emit('agent', agent, 'offline', '{"agent":"' .. agent .. '"}', '') end
+redis.call('ZREM', presence, agent)
+if known then redis.call('ZADD', prefix .. ':seen', now_ms(), agent) end
+""",
+)
+
+
+async def go_offline(redis: Redis, tenant: str, *, agent: str, online_ms: int) -> None:
+    """Tell that `agent` is offline, if it has not been seen for `online_ms`."""
+    await _GO_OFFLINE(redis, tenant, agent=agent, online_ms=online_ms)
+
+
+_FORGET = Script(
+    ["agent", "retention_ms"],
+    """
+local seen, now = prefix .. ':seen', now_ms()
+if redis.call('ZSCORE', prefix .. ':presence', agent) then
+  redis.call('ZADD', seen, now, agent)
+  return
+end
+local last = redis.call('ZSCORE', seen, agent)
+if not last or tonumber(last) > now - tonumber(retention_ms) then return end
+if redis.call('HEXISTS', prefix .. ':loads', agent) == 1 then return end
+emit('agent', agent, 'forgotten', '{"agent":"' .. agent .. '"}', '')
+redis.call('HDEL', prefix .. ':agents', agent)
+redis.call('HDEL', prefix .. ':slots', agent)
+redis.call('INCR', prefix .. ':agents:version')
+redis.call('ZREM', seen, agent)
+""",
+)
+
+
+async def forget(redis: Redis, tenant: str, *, agent: str, retention_ms: int) -> None:
+    """Drop the profile of an agent that was away for `retention_ms` and has no work."""
+    await _FORGET(redis, tenant, agent=agent, retention_ms=retention_ms)
+
+
+_LOOK = Script(
+    ["online_ms"],
+    """
+local since = '(' .. string.format('%.0f', now_ms() - tonumber(online_ms))
+return {
+  redis.call('GET', prefix .. ':agents:version') or '0',
+  redis.call('ZRANGEBYSCORE', prefix .. ':presence', since, '+inf'),
+  redis.call('HGETALL', prefix .. ':loads')
+}
+""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Who is there at one moment, without the profiles."""
+
+    version: str
+    """Of the profiles."""
+    online: frozenset[str]
+    loads: dict[str, int]
+    """Tasks that an agent has or that wait for it; agents without any are left out."""
+
+
+async def look(redis: Redis, tenant: str, *, online_ms: int) -> Look:
+    """Read presence and load. Redis' own clock decides who is online."""
+    version, online, loads = cast("tuple[str, list[str], list[str]]", await _LOOK(redis, tenant, online_ms=online_ms))
+    return Look(version, frozenset(online), dict(zip(loads[::2], map(int, loads[1::2]), strict=True)))

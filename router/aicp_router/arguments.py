@@ -1,0 +1,98 @@
+"""Checks of arguments that several tools share."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, field_validator
+
+from aicp_common.envelope import encode_json
+from aicp_common.errors import InvalidArgument, TooLarge
+from aicp_common.ids import ID_PATTERN
+from aicp_common.tool import MAX_WAIT_S, Arguments
+from aicp_router.delivery import MAX_KEYS
+from aicp_router.tasks import Priority
+
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_CONTEXT_BYTES = 64 * 1024
+MAX_RESULT_BYTES = 256 * 1024
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_DEADLINE_S = 7 * 86_400
+DAY_S = 86_400
+
+Capability = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+ContextKey = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+AgentName = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+TaskId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+WaitS = Annotated[float, Field(ge=0, le=MAX_WAIT_S)]
+
+
+class OrderArguments(Arguments):
+    """What every message that is to become a task has."""
+
+    message: str = Field(
+        min_length=1,
+        description="What is to be done, with all that the other agent needs to know: it sees nothing of your "
+        "conversation. aicp://context/KEY in it brings that key of the shared context along.",
+    )
+    target_capabilities: list[Capability] | None = Field(
+        None, max_length=32, description='What the agent should be able to do: ["analysis", "번역"]. Best fit wins.'
+    )
+    context: ContextKey | list[ContextKey] | dict[str, Any] | None = Field(
+        None,
+        description="A key of the shared context, or a list of keys, that the worker shall read with the task; or a "
+        "JSON object that is sent along.",
+    )
+    priority: Priority = Field("normal", description="interactive: somebody waits. batch: whenever there is time.")
+    deadline_s: float = Field(
+        DAY_S, ge=1, le=MAX_DEADLINE_S, description="The task fails when it is not done in this many seconds."
+    )
+    idempotency_key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="The same key again answers with the same task: for safe retries.",
+    )
+
+    @field_validator("message")
+    @classmethod
+    def _fits(cls, message: str) -> str:
+        size = len(message.encode("utf-8", "surrogatepass"))
+        if size > MAX_MESSAGE_BYTES:
+            raise ValueError(f"has {size} bytes, at most {MAX_MESSAGE_BYTES} fit; share long texts with share_context")
+        if not message.strip():
+            raise ValueError("should say something")
+        return message
+
+
+def context_of(context: str | list[str] | dict[str, Any] | None) -> tuple[str, list[str]]:
+    """The argument `context` as inline JSON and as keys; one of the two is empty.
+
+    Raises:
+        TooLarge, InvalidArgument: it is too big.
+    """
+    match context:
+        case None:
+            return "", []
+        case str():
+            return "", [context]
+        case list():
+            if len(context) > MAX_KEYS:
+                raise InvalidArgument(f"context: {len(context)} keys", expected=f"at most {MAX_KEYS}")
+            return "", list(dict.fromkeys(context))
+        case dict():
+            return bounded_json("context", context, MAX_CONTEXT_BYTES), []
+
+
+def bounded_json(field: str, value: Any, max_bytes: int) -> str:
+    """`value` as JSON.
+
+    Raises:
+        TooLarge: it has more than `max_bytes`.
+    """
+    text = encode_json(value)
+    if len(text) > max_bytes:
+        raise TooLarge(
+            f"{field}: has {len(text)} bytes as JSON",
+            expected=f"at most {max_bytes}",
+            hint="put long texts into the shared context (share_context) and name their keys",
+        )
+    return text.decode()

@@ -1,0 +1,300 @@
+"""Dispatch: from a message to a task in an agent's queue, and from an agent that gave it up to the next one."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from aicp_common import subjects
+from aicp_common.bus import Bus
+from aicp_common.envelope import Envelope, encode_json
+from aicp_common.errors import Busy, Conflict, NotFound
+from aicp_common.ids import RESERVED_AGENTS, digest, new_id
+from aicp_common.store import Tenants
+from aicp_router import sweep_scripts, task_scripts
+from aicp_router.choice import Choice, Nearest, Why, matches_of, named, nearest, why, why_nobody
+from aicp_router.matching import Match
+from aicp_router.registry import Agent, Registry
+from aicp_router.settings import RouterSettings
+from aicp_router.task_scripts import Created, NewTask
+from aicp_router.tasks import QUEUE_OFFSET_MS, Kind, Priority, Record, State, no_such_task
+
+ORCHESTRATOR = "orchestrator"
+"""The hub's own worker: it needs no profile, takes work from everybody and as much as there is."""
+
+COLLABORATION_ATTEMPTS = 10
+"""An orchestrator that is restarted loses its leases; a long collaboration must outlive a few updates of the hub."""
+
+_TRIES = 8
+"""How many agents with full queues are passed by before the requester is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A message that is to become a task, its arguments checked."""
+
+    message: str
+    capabilities: Sequence[str] = ()
+    agent: str = ""
+    """Whom the requester named; empty when the router chooses."""
+    context: str = ""
+    """JSON object, inline."""
+    keys: Sequence[str] = ()
+    """Of the shared context."""
+    priority: Priority = "normal"
+    deadline_s: float = 86_400.0
+    kind: Kind = "task"
+    input: str = ""
+    """JSON."""
+    excluded: Sequence[str] = ()
+    parent: str = ""
+    step: str = ""
+    lease_s: float | None = None
+    idempotency: str = ""
+    """Digest of the key with all that it is valid for."""
+    fingerprint: str = ""
+    may_name_itself: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What became of an order: a task, or nobody who could do it."""
+
+    task_id: str = ""
+    state: str = ""
+    agent: str = ""
+    online: bool = False
+    created: bool = False
+    why: Why | None = None
+    reason: str = ""
+    """Why there is no task."""
+    nearest: list[Nearest] = field(default_factory=list)
+
+
+class Dispatch:
+    """Writes tasks and says so on the bus."""
+
+    def __init__(self, redis: Redis, bus: Bus, tenants: Tenants, registry: Registry, settings: RouterSettings) -> None:
+        self.redis = redis
+        self.registry = registry
+        self.settings = settings
+        self.retention_ms = int(settings.task_retention_s * 1000)
+        self._bus = bus
+        self._tenants = tenants
+
+    async def read(self, tenant: str, task_id: str) -> Record | None:
+        """The task, or None."""
+        return Record.of(task_id, await task_scripts.read(self.redis, tenant, task_id))
+
+    async def say_changed(self, tenant: str, task_id: str, traceparent: str = "") -> None:
+        """Wake those who wait for this task."""
+        await self._bus.publish(subjects.task(tenant, task_id), traceparent.encode())
+
+    async def say_work(self, tenant: str, agent: str, traceparent: str = "") -> None:
+        """Wake this agent."""
+        await self._bus.publish(subjects.agent(tenant, agent), traceparent.encode())
+
+    async def open(self, envelope: Envelope, order: Order) -> Opened:
+        """Make a task of `order` in the name of the envelope's principal and put it into an agent's queue.
+
+        Raises:
+            NotFound: the named agent or the parent is not there.
+            Forbidden: the named agent does not take work from the requester.
+            Conflict: the idempotency key stands for something else, or the parent has ended.
+            Busy: the queues of all who could do it are full.
+            InvalidArgument: the requester named itself.
+        """
+        tenant = envelope.principal.tenant
+        await self._tenants.remember(tenant)
+        if order.agent in RESERVED_AGENTS:
+            if order.agent != ORCHESTRATOR or order.kind != "collaboration":
+                raise NotFound(f"{order.agent!r} is a part of the hub and takes no tasks")
+            choice = [Choice(ORCHESTRATOR, True, None)]
+        else:
+            agents = await self.registry.agents(tenant)
+            if order.agent:
+                choice = [named(envelope.principal.agent, agents, order.agent, may_name_itself=order.may_name_itself)]
+            else:
+                matches = matches_of(
+                    envelope.principal.agent, agents.values(), order.message, order.capabilities, order.excluded
+                )
+                choice = [Choice(match.agent, agents[match.agent].online, match) for match in matches if match.eligible]
+                if not choice:
+                    return await self._nobody(tenant, order, matches, agents)
+        new = self._new_task(envelope, order)
+        for one in choice[:_TRIES]:
+            opened = await self._create(envelope, order, new, one)
+            if opened is not None:
+                return opened
+        names = ", ".join(one.agent for one in choice[:_TRIES])
+        raise Busy(
+            f"the queue of {names} is full: {self.settings.queue_cap} tasks wait there",
+            hint="try again later, or ask for other capabilities",
+        )
+
+    async def _nobody(self, tenant: str, order: Order, matches: list[Match], agents: dict[str, Agent]) -> Opened:
+        if order.idempotency:
+            # The agent of the first call may be gone by now; its task is not.
+            known = await task_scripts.seen(self.redis, tenant, order.idempotency, order.fingerprint)
+            if known is not None:
+                return _known(known)
+        return Opened(reason=why_nobody(order.capabilities, matches), nearest=nearest(matches, agents))
+
+    async def _create(self, envelope: Envelope, order: Order, new: "_New", one: Choice) -> Opened | None:
+        tenant = envelope.principal.tenant
+        made = await task_scripts.create(
+            self.redis, tenant, new.for_agent(one.agent), queue_cap=self.settings.queue_cap
+        )
+        match made.outcome:
+            case "full":
+                return None
+            case "known" | "other":
+                return _known(made)
+            case "no_parent":
+                raise no_such_task(order.parent)
+            case "parent_ended":
+                raise Conflict(f"the task {order.parent} has ended as {made.state}; it takes no more steps")
+            case "many_children":
+                raise Busy(f"the task {order.parent} has {task_scripts.MAX_CHILDREN} steps, and that is the most")
+        await self.say_work(tenant, made.agent, envelope.traceparent)
+        return Opened(
+            task_id=made.task_id,
+            state=made.state,
+            agent=made.agent,
+            online=one.online,
+            created=True,
+            why=why(one),
+        )
+
+    def _new_task(self, envelope: Envelope, order: Order) -> "_New":
+        who = envelope.principal
+        attempts = COLLABORATION_ATTEMPTS if order.kind == "collaboration" else self.settings.task_attempts
+        return _New(
+            task_id=new_id("t"),
+            kind=order.kind,
+            requester=who.agent,
+            user=who.user,
+            scopes=_json(who.scopes),
+            message=order.message,
+            priority=order.priority,
+            capabilities=_json(order.capabilities),
+            named=int(bool(order.agent)),
+            attempts=attempts,
+            lease_ms=int((order.lease_s or self.settings.task_lease_s) * 1000),
+            deadline_in_ms=int(order.deadline_s * 1000),
+            offset_ms=QUEUE_OFFSET_MS[order.priority],
+            traceparent=envelope.traceparent,
+            idempotency=order.idempotency,
+            fingerprint=order.fingerprint,
+            context=order.context,
+            keys=_json(order.keys),
+            input=order.input,
+            parent=order.parent,
+            step=order.step,
+            excluded=_json(order.excluded),
+        )
+
+    async def reassign(self, tenant: str, task_id: str) -> None:
+        """Find the next agent for a task that was declined or whose lease lapsed.
+
+        One that was declined by the only agent who fits fails; one whose agent was silent goes back to it when there is
+        nobody else. Many workers may do this at once: the first one counts.
+        """
+        record = await self.read(tenant, task_id)
+        if record is None or record.state != "submitted" or record.agent:
+            await sweep_scripts.drop_unassigned(self.redis, tenant, task_id)
+            return
+        last = record.holders[-1]
+        if record.named:
+            chosen = last
+        else:
+            agents = await self.registry.agents(tenant)
+            passed = [*record.holders, *record.excluded]
+            matches = matches_of(
+                record.requester, agents.values(), record.fields["message"], record.capabilities, passed
+            )
+            chosen = next((match.agent for match in matches if match.eligible), "")
+            if not chosen and record.fields.get("requeued") == "lease_lapsed":
+                chosen = last
+        if chosen:
+            if await sweep_scripts.assign(self.redis, tenant, task_id=task_id, attempt=record.attempt, agent=chosen):
+                await self.say_work(tenant, chosen, record.fields["traceparent"])
+                await self.say_changed(tenant, task_id)
+            return
+        text = f"{record.fields.get('refusal') or last + ' declined it'}; and nobody else fits"
+        failed = await sweep_scripts.fail(
+            self.redis,
+            tenant,
+            task_id=task_id,
+            attempt=record.attempt,
+            code="declined",
+            text=text,
+            retention_ms=self.retention_ms,
+        )
+        if failed:
+            await self.say_changed(tenant, task_id)
+
+    async def cancel(
+        self, tenant: str, record: Record, *, by: str, reason: str, traceparent: str
+    ) -> tuple[State, bool]:
+        """End a task and its children; the state after it, and whether this call did it."""
+        outcome, state, agent = await task_scripts.cancel(
+            self.redis,
+            tenant,
+            task_id=record.task_id,
+            by=by,
+            text=f"{by} cancelled it" + (f": {reason}" if reason else ""),
+            reason=_json(reason) if reason else "",
+            retention_ms=self.retention_ms,
+            traceparent=traceparent,
+        )
+        if outcome == "missing":
+            raise no_such_task(record.task_id)
+        if outcome == "cancelled":
+            await self.say_changed(tenant, record.task_id, traceparent)
+            if agent:
+                await self.say_work(tenant, agent)
+        await self.cancel_children(tenant, record.task_id, record.children, traceparent)
+        return cast("State", state), outcome == "cancelled"
+
+    async def cancel_children(self, tenant: str, task_id: str, children: Iterable[str], traceparent: str) -> None:
+        """End what was a part of a task that has ended."""
+        for child_id in children:
+            child = await self.read(tenant, child_id)
+            if child is not None and (not child.ended or child.children):
+                await self.cancel(
+                    tenant, child, by="router", reason=f"the task {task_id} has ended", traceparent=traceparent
+                )
+        await sweep_scripts.settle_orphans(self.redis, tenant, task_id)
+
+
+class _New:
+    """A task that still lacks its agent."""
+
+    def __init__(self, **fields: Any) -> None:
+        self._fields = fields
+
+    def for_agent(self, agent: str) -> NewTask:
+        """The whole of it."""
+        fields = self._fields
+        about = {name: fields[name] for name in ("kind", "requester", "priority", "parent", "step") if fields[name]}
+        return NewTask(**fields, agent=agent, data=_json({"state": "submitted", "agent": agent, **about}))
+
+
+def _known(made: Created) -> Opened:
+    if made.outcome == "other":
+        raise Conflict(
+            f"idempotency_key: it stands for the task {made.task_id}, which was asked for in other words",
+            hint="a key belongs to one request; take a new one for a new request",
+        )
+    return Opened(task_id=made.task_id, state=made.state, agent=made.agent)
+
+
+def idempotency_of(principal_agent: str, method: str, key: str | None) -> str:
+    """The digest under which an idempotency key is kept: of one agent and one method."""
+    return digest(f"{principal_agent}\n{method}\n{key}") if key else ""
+
+
+def _json(value: Any) -> str:
+    return encode_json(value).decode()

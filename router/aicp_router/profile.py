@@ -1,0 +1,32 @@
+"""Profiles: what an agent says about itself."""
+
+import msgspec
+
+DEFAULT_CONCURRENCY = 4
+"""Tasks that an agent works on at once when it has not said otherwise."""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What others can know of an agent."""
+
+    agent: str
+    user: str
+    """The person behind it."""
+    capabilities: tuple[str, ...]
+    """In the agent's own words and language."""
+    description: str
+    model: str = ""
+    languages: tuple[str, ...] = ()
+    max_concurrency: int = DEFAULT_CONCURRENCY
+    accept_from: tuple[str, ...] = ()
+    """Names of the agents whose work it takes; empty for everybody."""
+    registered_ms: int = 0
+    """Milliseconds since the epoch."""
+
+    def accepts(self, requester: str) -> bool:
+        """Whether it takes work from the agent `requester`."""
+        return not self.accept_from or requester in self.accept_from
+
+
+encode_profile = msgspec.json.Encoder().encode
+decode_profile = msgspec.json.Decoder(Profile).decode

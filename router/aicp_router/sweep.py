@@ -1,0 +1,80 @@
+"""The sweep: what time alone brings about. Every worker runs it; whoever comes first does the work."""
+
+import asyncio
+import logging
+import random
+
+from aicp_common.errors import Busy, Unavailable
+from aicp_common.store import Tenants
+from aicp_router import agent_scripts, sweep_scripts
+from aicp_router.dispatch import ORCHESTRATOR, Dispatch
+from aicp_router.task_scripts import UNASSIGNED_GRACE_MS
+
+log = logging.getLogger(__name__)
+
+_LIMIT = 200
+"""Of each kind, in one tenant, in one round: what is left waits for the next."""
+
+
+class Sweep:
+    """Looks through all tenants, again and again."""
+
+    def __init__(self, dispatch: Dispatch, tenants: Tenants) -> None:
+        self._dispatch = dispatch
+        self._tenants = tenants
+        self._settings = dispatch.settings
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Never ends."""
+        while True:
+            # Workers that were started together shall not sweep together.
+            await asyncio.sleep(self._settings.sweep_interval_s * random.uniform(0.7, 1.3))  # noqa: S311 - no secret
+            try:
+                for tenant in await self._tenants.all():
+                    await self._sweep_guarded(tenant)
+                self._say("")
+            except Unavailable as error:
+                self._say(str(error))
+
+    async def _sweep_guarded(self, tenant: str) -> None:
+        try:
+            await self.sweep(tenant)
+        except Busy:
+            # This tenant's outbox is full: what is due there waits for the relay, and nobody else for that.
+            log.debug("the sweep passes a tenant by", extra={"tenant": tenant})
+
+    def _say(self, trouble: str) -> None:
+        # One line for each time that Redis goes away: the sweep goes on as soon as it is back.
+        if trouble and not self._trouble:
+            log.warning("the sweep waits: %s", trouble)
+        self._trouble = trouble
+
+    async def sweep(self, tenant: str) -> None:
+        """One round through one tenant."""
+        dispatch, settings = self._dispatch, self._settings
+        redis, retention_ms = dispatch.redis, dispatch.retention_ms
+        online_ms, forget_ms = int(settings.online_s * 1000), int(settings.agent_retention_s * 1000)
+        due = await sweep_scripts.due(redis, tenant, limit=_LIMIT, online_ms=online_ms, retention_ms=forget_ms)
+        for task_id in due.deadlines:
+            if await sweep_scripts.expire(redis, tenant, task_id=task_id, retention_ms=retention_ms):
+                await dispatch.say_changed(tenant, task_id)
+        for task_id in due.leases:
+            outcome = await sweep_scripts.lapse(
+                redis, tenant, task_id=task_id, grace_ms=UNASSIGNED_GRACE_MS, retention_ms=retention_ms
+            )
+            if outcome == "requeued":
+                await dispatch.reassign(tenant, task_id)
+            if outcome:
+                await dispatch.say_changed(tenant, task_id)
+        for task_id in due.unassigned:
+            await dispatch.reassign(tenant, task_id)
+        for task_id in due.orphans:
+            record = await dispatch.read(tenant, task_id)
+            await dispatch.cancel_children(tenant, task_id, record.children if record else (), "")
+        for agent in due.away:
+            await agent_scripts.go_offline(redis, tenant, agent=agent, online_ms=online_ms)
+        for agent in due.long_away:
+            await agent_scripts.forget(redis, tenant, agent=agent, retention_ms=forget_ms)
+        if due.orchestrations:
+            await dispatch.say_work(tenant, ORCHESTRATOR)

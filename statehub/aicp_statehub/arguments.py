@@ -1,0 +1,196 @@
+"""What the tools take and give."""
+
+import datetime
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from aicp_common.errors import InvalidArgument
+from aicp_common.tool import MAX_WAIT_S, Arguments, Result
+from aicp_statehub.contexts import MAX_VERSION
+from aicp_statehub.json_text import AnyJson, TextResult, checked
+from aicp_statehub.keys import KEY_PATTERN, KEY_RULE, MAX_KEY_CHARACTERS, PREFIX_RULE, is_key, is_prefix
+
+MAX_PAGE = 100
+MAX_TTL_S = 10 * 365 * 86_400
+
+
+def _key(text: str) -> str:
+    if not is_key(text):
+        raise PydanticCustomError("context_key", "{rule}", {"rule": f"Should be {KEY_RULE}"})
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not is_prefix(text):
+        raise PydanticCustomError("prefix", "{rule}", {"rule": f"Should be {PREFIX_RULE}"})
+    return text
+
+
+Key = Annotated[
+    str,
+    AfterValidator(_key),
+    WithJsonSchema({"type": "string", "pattern": KEY_PATTERN, "minLength": 1, "maxLength": MAX_KEY_CHARACTERS}),
+]
+Prefix = Annotated[str, AfterValidator(_prefix), WithJsonSchema({"type": "string", "maxLength": MAX_KEY_CHARACTERS})]
+
+ExpectedVersion = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=MAX_VERSION,
+        description="Change it only if this is still its version, so that nobody's change is lost; "
+        "0: only if it does not exist.",
+    ),
+]
+
+
+class ShareContext(Arguments):
+    """Arguments of `share_context`."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    context_key: Key = Field(
+        description=f"Name of the context: {KEY_RULE}. For example project_status or projects/apollo/plan."
+    )
+    context_value: Annotated[msgspec.Raw, WithJsonSchema({})] = Field(
+        description="Any JSON value, up to 256 KiB. Replaces the current one, unless merge is true."
+    )
+    expected_version: ExpectedVersion = None
+    ttl_s: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_TTL_S,
+        description="Seconds after which it is deleted by itself. Without it the value stays; a merge keeps the "
+        "lifetime that it had.",
+    )
+    merge: bool = Field(
+        False,
+        description="True: context_value is a JSON merge patch (RFC 7396) onto the current value: members named in it "
+        "are set, those that are null are removed, all others stay.",
+    )
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """As pydantic's, with the exact text of `context_value` kept.
+
+        Raises:
+            InvalidArgument: the value is not JSON that can be kept.
+            ValidationError: another argument is wrong.
+        """
+        try:
+            given: dict[str, Any] = msgspec.json.decode(json_data, type=dict[str, msgspec.Raw])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidArgument(f"arguments: cannot be read: {error}", expected="a JSON object") from error
+        value = given.pop("context_value", None)
+        arguments = {name: _plain(name, text) for name, text in given.items()}
+        if value is not None:
+            arguments["context_value"] = msgspec.Raw(checked(bytes(value), "context_value"))
+        return cls.model_validate(arguments)
+
+
+def _plain(name: str, text: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(f"{name[:80]}: cannot be read: {error}", expected="a JSON value") from error
+
+
+class GetContext(Arguments):
+    """Arguments of `get_context`."""
+
+    context_key: Key | None = Field(None, description="Name of the one context to read.")
+    prefix: Prefix | None = Field(
+        None,
+        description="Instead of context_key: list the contexts whose names begin with this, such as projects/. "
+        "With neither, all are listed.",
+    )
+    newer_than: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_VERSION,
+        description="With context_key: return the value only if its version is higher than this one, the last that "
+        "you have seen.",
+    )
+    wait_s: float = Field(
+        0,
+        ge=0,
+        le=MAX_WAIT_S,
+        description="With context_key: wait up to so many seconds for a version that is higher than newer_than, or, "
+        "without newer_than, until there is a value.",
+    )
+    with_values: bool = Field(
+        False, description="When listing: return the values too. A page then ends at 256 KiB of values."
+    )
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="When listing: contexts on a page.")
+    cursor: Key | None = Field(None, description="When listing: next_cursor of the page before.")
+
+
+class DeleteContext(Arguments):
+    """Arguments of `delete_context`."""
+
+    context_key: Key = Field(description="Name of the context.")
+    expected_version: ExpectedVersion = None
+
+
+class ShareContextResult(TextResult):
+    """What `share_context` returns."""
+
+    status: Literal["stored", "conflict"] = Field(
+        description="stored; or conflict: the version was not the expected one and nothing was changed. The other "
+        "fields then tell the current state, to merge with and to try again."
+    )
+    key: str = Field(description="Name of the context.")
+    version: int = Field(description="Its version now: one more for each change, deletions included; 0: never existed.")
+    value: AnyJson = Field(None, description="On conflict: the current value; missing if there is none.")
+    author: str | None = Field(None, description="On conflict: the agent that shared the current value.")
+    updated_at: str | None = Field(None, description="On conflict: when that was (UTC).")
+    expires_at: str | None = Field(None, description="When the value expires (UTC); missing if it stays.")
+
+
+class ContextEntry(TextResult):
+    """One context of a list."""
+
+    key: str = Field(description="Name of the context.")
+    version: int = Field(description="Its version.")
+    author: str = Field(description="The agent that shared it.")
+    updated_at: str = Field(description="When that was (UTC).")
+    expires_at: str | None = Field(None, description="When it expires (UTC); missing if it stays.")
+    value: AnyJson = Field(None, description="Its value, if asked for.")
+
+
+class GetContextResult(TextResult):
+    """What `get_context` returns."""
+
+    status: Literal["found", "not_found", "unchanged", "listed"] = Field(
+        description="found: here it is; not_found: there is no such context now; unchanged: its version is not higher "
+        "than newer_than; listed: see entries."
+    )
+    key: str | None = Field(None, description="Name of the context.")
+    version: int | None = Field(
+        None, description="Its version, for newer_than; of a deleted one that of the deletion; 0: never existed."
+    )
+    value: AnyJson = Field(None, description="Its value.")
+    author: str | None = Field(None, description="The agent that shared it.")
+    updated_at: str | None = Field(None, description="When that was (UTC).")
+    expires_at: str | None = Field(None, description="When it expires (UTC); missing if it stays.")
+    entries: list[ContextEntry] | None = Field(None, description="The contexts of this page, in the order of names.")
+    next_cursor: str | None = Field(None, description="There are more: call again with this as cursor.")
+
+
+class DeleteContextResult(Result):
+    """What `delete_context` returns."""
+
+    status: Literal["deleted", "not_found", "conflict"] = Field(
+        description="deleted; not_found: there was none; conflict: not the expected version, nothing changed."
+    )
+    key: str = Field(description="Name of the context.")
+    version: int = Field(description="Its version now; a deletion is a version of its own.")
+
+
+def iso_time(ms: int) -> str:
+    """Milliseconds since the epoch as RFC 3339, in UTC."""
+    at = datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

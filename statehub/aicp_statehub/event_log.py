@@ -1,0 +1,214 @@
+"""The event log: a JetStream stream, and a connection that appends to it in order."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+
+import msgspec
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+from aicp_common import subjects
+from aicp_common.errors import TooLarge, Unavailable
+from aicp_statehub.event import MESSAGE_ID_HEADER, Event
+from aicp_statehub.settings import DUPLICATE_WINDOW_S, StatehubSettings
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 2
+API_TIMEOUT_S = 5.0
+TOO_LARGE = 10054
+"""JetStream's code for a message that is larger than the stream takes."""
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Ack(msgspec.Struct):
+    duplicate: bool = False
+    error: _ApiError | None = None
+
+
+_decode_ack = msgspec.json.Decoder(_Ack).decode
+
+
+class _Connection(Client):
+    """A client that gives up what waits in its buffer when the connection breaks.
+
+    nats-py would try to send it over the broken one, which uvloop refuses, and that leaves the client half closed,
+    without a word to anybody.
+    """
+
+    async def _process_op_err(self, e: Exception) -> None:
+        self._pending = []
+        self._pending_data_size = 0
+        await super()._process_op_err(e)
+
+
+class EventLog:
+    """One connection to the event log.
+
+    It never reconnects: what waits in a client's buffer while the connection is away would be sent after events that
+    got lost with the old connection, and break the order. After a failure open a new one, and append from the first
+    event on that has no acknowledgement.
+    """
+
+    def __init__(self, settings: StatehubSettings, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._client = _Connection()
+        self._inbox = f"_INBOX.{secrets.token_hex(12)}."
+        self._numbers = itertools.count()
+        self._waiting: dict[str, asyncio.Future[bool]] = {}
+        self._last_error: Exception | None = None
+        self.closed = asyncio.Event()
+        """Set when the connection is gone for good."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can be appended to."""
+        return self._client.is_connected
+
+    async def open(self) -> None:
+        """Connect, and make sure that the stream is there, as configured.
+
+        Raises:
+            Unavailable: says what is missing.
+        """
+        try:
+            await self._client.connect(
+                servers=self._settings.nats_url.split(","),
+                name=self._name,
+                allow_reconnect=False,
+                # Also without reconnecting, these say how long nats-py tries to connect: once more, soon.
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0.05,  # type: ignore[arg-type]  # seconds, passed to asyncio.sleep
+                connect_timeout=CONNECT_TIMEOUT_S,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                closed_cb=self._on_closed,
+                error_cb=self._on_error,
+            )
+            await self._client.subscribe(self._inbox + "*", cb=self._on_ack)
+            await self._ensure_stream()
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            await self.close()
+            why = self._last_error if isinstance(error, nats.errors.NoServersError) else None
+            raise Unavailable(_explain(why or error)) from error
+
+    async def append(self, event: Event) -> "asyncio.Future[bool]":
+        """Send an event; those sent over one connection are stored in this order.
+
+        Returns:
+            A future: True if the log had the event already. Raises `Unavailable` where it was not stored.
+
+        Raises:
+            TooLarge: the event does not fit on the bus.
+            Unavailable: the connection is gone.
+        """
+        if len(event.body) + 1024 > self._client.max_payload:
+            raise TooLarge(f"the event has {len(event.body)} bytes", expected=f"at most {self._client.max_payload}")
+        if not self._client.is_connected:
+            raise Unavailable("the connection to NATS broke")
+        token = str(next(self._numbers))
+        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = stored
+        try:
+            await self._client.publish(
+                event.subject, event.body, reply=self._inbox + token, headers={MESSAGE_ID_HEADER: event.event_id}
+            )
+        except nats.errors.Error as error:
+            self._waiting.pop(token, None)
+            raise Unavailable(f"the connection to NATS broke: {_explain(error)}") from error
+        return stored
+
+    async def close(self) -> None:
+        """Give up the connection; what waits for an acknowledgement fails."""
+        if not self._client.is_closed:
+            with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
+                await self._client.close()
+        self._fail_all()
+
+    async def _on_closed(self) -> None:
+        self._fail_all()
+
+    async def _on_error(self, error: Exception) -> None:
+        self._last_error = error
+        log.debug("event log connection: %s", str(error) or repr(error))
+
+    def _fail_all(self) -> None:
+        self.closed.set()
+        waiting, self._waiting = self._waiting, {}
+        for stored in waiting.values():
+            if not stored.done():
+                stored.set_exception(Unavailable("the connection to NATS broke"))
+                stored.exception()  # nobody may be left to ask for it
+
+    async def _on_ack(self, message: Msg) -> None:
+        stored = self._waiting.pop(message.subject[len(self._inbox) :], None)
+        if stored is None or stored.done():
+            return
+        if message.headers is not None and message.headers.get("Status") == "503":
+            stored.set_exception(
+                Unavailable(f"no stream takes events: JetStream is off or {subjects.EVENT_STREAM} was removed")
+            )
+            return
+        try:
+            ack = _decode_ack(message.data)
+        except msgspec.MsgspecError as error:
+            stored.set_exception(Unavailable(f"JetStream's acknowledgement cannot be read: {error}"))
+            return
+        if ack.error is None:
+            stored.set_result(ack.duplicate)
+        elif ack.error.err_code == TOO_LARGE:
+            stored.set_exception(TooLarge(f"JetStream refuses the event: {ack.error.description}"))
+        else:
+            stored.set_exception(
+                Unavailable(f"JetStream refuses events: {ack.error.description} ({ack.error.err_code})")
+            )
+
+    async def _ensure_stream(self) -> None:
+        wanted = {
+            "subjects": [subjects.EVENTS],
+            "max_age": float(self._settings.events_max_age_s),
+            "max_bytes": self._settings.events_max_bytes,
+            "num_replicas": self._settings.events_replicas,
+            "duplicate_window": float(DUPLICATE_WINDOW_S),
+            "discard": DiscardPolicy.OLD,
+        }
+        jetstream = self._client.jetstream(timeout=API_TIMEOUT_S)
+        try:
+            config = (await jetstream.stream_info(subjects.EVENT_STREAM)).config
+        except NotFoundError:
+            config = StreamConfig(
+                name=subjects.EVENT_STREAM,
+                description="Every change in the hub, in order per tenant",
+                retention=RetentionPolicy.LIMITS,
+                storage=StorageType.FILE,
+            )
+            await jetstream.add_stream(config.evolve(**wanted))
+            return
+        if any(getattr(config, name) != value for name, value in wanted.items()):
+            try:
+                await jetstream.update_stream(config.evolve(**wanted))
+            except APIError as error:
+                # It takes events all the same; losing them over its limits would be worse.
+                log.warning("the stream %s keeps its old limits: %s", subjects.EVENT_STREAM, _explain(error))
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, nats.js.errors.ServiceUnavailableError | nats.errors.NoRespondersError):
+        return "JetStream is not available: start nats-server with it (-js, or jetstream {} in its configuration)"
+    if isinstance(error, APIError):
+        return f"JetStream says: {error.description} ({error.err_code})"
+    if isinstance(error, TimeoutError):
+        return "NATS does not answer in time"
+    return str(error) or type(error).__name__

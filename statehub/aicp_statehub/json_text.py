@@ -1,0 +1,88 @@
+"""JSON as text: values are kept as they were written, so that numbers, the order of members and all else survive."""
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import ConfigDict, WithJsonSchema
+
+from aicp_common.errors import InvalidArgument
+from aicp_common.tool import Result
+
+MAX_VALUE_BYTES = 256 * 1024
+MAX_DEPTH = 100
+"""Arrays and objects inside each other; parsers of clients give up from about 200 on."""
+
+AnyJson = Annotated[msgspec.Raw | None, WithJsonSchema({})]
+"""A field that holds the text of any JSON value; None only means that there is none, null is `Raw(b"null")`."""
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+_ESCAPE = re.compile(rb"\\(?:u([dD][89abAB]..)\\u([dD][c-fC-F]..)|u(....)|.)", re.DOTALL)
+_SURROGATE = re.compile(rb"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
+
+
+class TextResult(Result):
+    """A result with fields of type `AnyJson`, whose text goes out as it is."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    def model_dump_json(self, **options: Any) -> str:
+        """As pydantic's, with the JSON texts in their places."""
+        return msgspec.json.encode(self.model_dump(**options)).decode()
+
+
+def checked(text: bytes, field: str) -> bytes:
+    """The same JSON value without whitespace between its parts, and with characters instead of their escapes.
+
+    Args:
+        text: A JSON value.
+        field: What errors call it.
+
+    Raises:
+        InvalidArgument: it is no JSON that every part of the hub can read, too deep or too large.
+    """
+    try:
+        if _depth(text) > MAX_DEPTH:
+            raise InvalidArgument(f"{field}: is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+        msgspec.json.decode(text)
+        compact = bytes(msgspec.json.format(_unescaped(text), indent=-1))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        why = str(error)
+        if _SURROGATE.search(text) and not isinstance(error, msgspec.ValidationError):
+            why = f"half a surrogate pair cannot stand alone ({why})"
+        raise InvalidArgument(
+            f"{field}: cannot be read: {why}",
+            expected="a JSON value: valid UTF-8, no NaN or Infinity, numbers within the range of a double",
+        ) from error
+    if len(compact) > MAX_VALUE_BYTES:
+        raise InvalidArgument(
+            f"{field}: has {len(compact)} bytes as JSON",
+            expected=f"at most {MAX_VALUE_BYTES}",
+            hint="share it in parts, under several keys",
+        )
+    return compact
+
+
+def _depth(text: bytes) -> int:
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", text)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _unescaped(text: bytes) -> bytes:
+    """Valid JSON in which what is not ASCII stands as itself: smaller, and an LLM can read it."""
+    return _ESCAPE.sub(_character, text) if b"\\u" in text else text
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    high, low, single = escape.groups()
+    if high is not None:
+        return chr(0x10000 + ((int(high, 16) & 0x3FF) << 10) + (int(low, 16) & 0x3FF)).encode()
+    if single is not None and int(single, 16) >= 0x80:
+        return chr(int(single, 16)).encode()
+    return escape[0]

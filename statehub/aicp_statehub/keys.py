@@ -1,0 +1,67 @@
+"""The names of contexts: which are allowed, and how they stand in a URI."""
+
+import re
+from urllib.parse import quote, unquote_to_bytes
+
+from aicp_common.errors import InvalidArgument, NotFound
+from aicp_common.ids import digest
+
+MAX_KEY_CHARACTERS = 256
+KEY_PATTERN = r"^[A-Za-z0-9._~:@-]+(/[A-Za-z0-9._~:@-]+)*$"
+KEY_RULE = (
+    f"1 to {MAX_KEY_CHARACTERS} characters of A-Z a-z 0-9 . _ ~ : @ - with / between folders, no empty folder name "
+    "and none that is . or .."
+)
+PREFIX_RULE = f"the beginning of a key: at most {MAX_KEY_CHARACTERS} characters of A-Z a-z 0-9 . _ ~ : @ - /"
+
+CONTEXT_URI = "aicp://context/"
+
+_has_pattern = re.compile(KEY_PATTERN).fullmatch
+_is_prefix = re.compile(r"[A-Za-z0-9._~:@/-]*").fullmatch
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` may name a context."""
+    return (
+        len(text) <= MAX_KEY_CHARACTERS
+        and _has_pattern(text) is not None
+        and not any(segment in (".", "..") for segment in text.split("/"))
+    )
+
+
+def is_prefix(text: str) -> bool:
+    """Whether some key could begin with `text`, as far as its characters say."""
+    return len(text) <= MAX_KEY_CHARACTERS and _is_prefix(text) is not None
+
+
+def signal(tenant: str, key: str) -> str:
+    """The subject on which waiting readers learn that a context has changed."""
+    return f"aicp.v1.context.{tenant}.{digest(key)}"
+
+
+ANY_SIGNAL = "aicp.v1.context.*.*"
+
+
+def uri_of(key: str) -> str:
+    """The resource URI of a context."""
+    return CONTEXT_URI + quote(key, safe="/~:@")
+
+
+def key_of(uri: str) -> str:
+    """The key in a resource URI, percent-encoded or plain.
+
+    Raises:
+        NotFound: the URI is none of a context.
+        InvalidArgument: what stands in it cannot be a key.
+    """
+    if not uri.startswith(CONTEXT_URI):
+        raise NotFound(
+            f"uri: there is no resource {uri[:300]!r}", expected=f"{CONTEXT_URI}{{key}} or aicp://shared-state"
+        )
+    try:
+        key = unquote_to_bytes(uri[len(CONTEXT_URI) :]).decode()
+    except UnicodeDecodeError:
+        key = ""
+    if not is_key(key):
+        raise InvalidArgument(f"uri: the key in {uri[:300]!r} is not valid", expected=KEY_RULE)
+    return key

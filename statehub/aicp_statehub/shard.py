@@ -1,0 +1,259 @@
+"""Relays the outboxes of one shard of tenants: read, append to the event log, wait for its word, remove."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from aicp_common.errors import TooLarge, Unavailable
+from aicp_common.store import redis_errors
+from aicp_statehub import metrics
+from aicp_statehub.event import UnusableEntry, at_ms, event_of
+from aicp_statehub.event_log import EventLog
+from aicp_statehub.leases import Leases
+from aicp_statehub.outage import Outage
+from aicp_statehub.outbox import Entry, read_waiting, remove
+
+log = logging.getLogger(__name__)
+
+BATCH = 512
+"""Events that are read at once, of all tenants of the shard."""
+MAX_BATCHES = 4
+"""Batches in flight: sent and not yet acknowledged and removed."""
+WINDOW = 1024
+"""Events of a batch that are sent; fewer after trouble, until it is over."""
+IDLE_BLOCK_MS = 5000
+ACK_BLOCK_MS = 50
+"""How long a read may keep trouble with what is in flight from being noticed."""
+ACK_TIMEOUT_S = 5.0
+STOP_PATIENCE_S = 1.0
+MIN_BACK_OFF_S = 0.05
+MAX_BACK_OFF_S = 1.0
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the shards of one worker share."""
+
+    redis: Redis
+    leases: Leases
+    event_log: Callable[[], Awaitable[EventLog]]
+    """An open connection to the event log; waits until there is one."""
+    refusal: Outage
+    """The event log can be reached and takes no events."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    event_log: EventLog
+    sent: list[tuple[Entry, asyncio.Future[bool]]] = field(default_factory=list)
+    relayed: list[tuple[str, str]] = field(default_factory=list)
+    dead: list[tuple[Entry, str]] = field(default_factory=list)
+    why: str = ""
+    """Why not everything could be relayed."""
+
+
+class Shard:
+    """One shard, for as long as this worker holds its lease.
+
+    Positions in the outboxes are only kept while events are in flight. After any trouble, and whenever nothing is in
+    flight, it reads from the beginning: whatever was not removed comes again, and the event log drops what it knows.
+    """
+
+    def __init__(self, number: int, around: Surroundings) -> None:
+        self.number = number
+        self._around = around
+        self._tenants: Sequence[str] = ()
+        self._reading: Sequence[str] | None = None
+        self._client_id: int | None = None
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self._unremoved: set[tuple[str, str]] = set()
+        self._window = WINDOW
+        self._back_off_s = MIN_BACK_OFF_S
+        self._trouble = False
+        self._sent_over: EventLog | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to relay."""
+        self._task = asyncio.create_task(self._run(), name=f"relay-shard-{self.number}")
+
+    async def stop(self) -> None:
+        """End after the round that is under way."""
+        self._stopping = True
+        self._changed.set()
+        if self._task is None:
+            return
+        until = time.monotonic() + STOP_PATIENCE_S
+        while not self._task.done() and time.monotonic() < until:
+            await self.interrupt()
+            await asyncio.wait([self._task], timeout=0.05)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def watch(self, tenants: Sequence[str]) -> None:
+        """Relay these from now on."""
+        self._tenants = tenants
+        self._changed.set()
+
+    @property
+    def watching(self) -> bool:
+        """Whether what it waits for is what it should wait for."""
+        return self._reading is None or (self._reading is self._tenants and not self._stopping)
+
+    async def interrupt(self) -> None:
+        """End a read that waits for the tenants of before."""
+        if not self.watching and self._client_id is not None:
+            with contextlib.suppress(RedisError, OSError):
+                await self._around.redis.client_unblock(self._client_id)
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._changed.clear()
+            if not self._tenants:
+                await self._changed.wait()
+                continue
+            try:
+                async with redis_errors(), self._around.redis.client() as connection:
+                    self._client_id = int(await connection.client_id())
+                    await self._relay_over(connection)
+            except Unavailable:
+                # The renewal of the leases logs it, once for all shards.
+                metrics.FAILURES.labels("redis").inc()
+                await self._pause()
+            except Exception:
+                # Whatever it is, it must not end the relay of this shard's tenants.
+                metrics.FAILURES.labels("relay").inc()
+                log.exception("the relay of shard %s failed and goes on", self.number)
+                await self._pause()
+            finally:
+                self._client_id = None
+
+    async def _relay_over(self, connection: Redis) -> None:
+        sent_until: dict[str, str] = {}
+        settling: set[asyncio.Task[None]] = set()
+        try:
+            while not self._stopping and self._tenants:
+                if not settling:
+                    sent_until.clear()
+                entries = await self._read(connection, sent_until, ACK_BLOCK_MS if settling else IDLE_BLOCK_MS)
+                if entries and not self._trouble:
+                    await self._send(entries[: self._window], sent_until, settling)
+                # Without trouble the next ones are sent before these are acknowledged.
+                while settling and (self._trouble or self._window < WINDOW or len(settling) >= MAX_BATCHES):
+                    await asyncio.wait(settling, return_when=asyncio.FIRST_COMPLETED)
+                if self._trouble:
+                    await self._recover()
+        except asyncio.CancelledError:
+            for task in settling:
+                task.cancel()
+            raise
+        finally:
+            await asyncio.gather(*settling, return_exceptions=True)
+
+    async def _read(self, connection: Redis, sent_until: Mapping[str, str], block_ms: int) -> list[Entry]:
+        tenants = self._reading = self._tenants
+        try:
+            return await read_waiting(connection, tenants, sent_until, max(1, BATCH // len(tenants)), block_ms)
+        finally:
+            self._reading = None
+
+    async def _send(
+        self, entries: Sequence[Entry], sent_until: dict[str, str], settling: set[asyncio.Task[None]]
+    ) -> None:
+        event_log = await self._around.event_log()
+        if self._trouble or (settling and event_log is not self._sent_over):
+            # The connection over which the events before these went is gone, and they may be lost: they come first.
+            self._trouble = True
+            return
+        self._sent_over = event_log
+        batch = _Batch(event_log)
+        for entry in entries:
+            if not self._around.leases.valid:
+                # Another worker may have this shard by now; the next renewal says.
+                self._trouble = True
+                break
+            try:
+                if (entry.tenant, entry.id) in self._unremoved:
+                    batch.relayed.append((entry.tenant, entry.id))
+                else:
+                    batch.sent.append((entry, await event_log.append(event_of(entry.tenant, entry.id, entry.fields))))
+            except (UnusableEntry, TooLarge) as error:
+                batch.dead.append((entry, str(error)))
+            except Unavailable as error:
+                batch.why = error.message
+                break
+            sent_until[entry.tenant] = entry.id
+        task = asyncio.create_task(self._settle(batch))
+        settling.add(task)
+        task.add_done_callback(settling.discard)
+
+    async def _settle(self, batch: "_Batch") -> None:
+        """Wait until the log has the events, and take them out of the outboxes."""
+        if batch.sent:
+            await asyncio.wait([stored for _, stored in batch.sent], timeout=ACK_TIMEOUT_S)
+        now_ms = time.time() * 1000
+        for entry, stored in batch.sent:
+            if not stored.done():
+                stored.cancel()
+                batch.why = batch.why or f"no acknowledgement within {ACK_TIMEOUT_S:g} s"
+                continue
+            refusal = stored.exception()
+            if refusal is None:
+                batch.relayed.append((entry.tenant, entry.id))
+                metrics.LATENCY_SECONDS.observe(max(now_ms - at_ms(entry.id), 0) / 1000)
+                metrics.DUPLICATES.inc(stored.result())
+            elif isinstance(refusal, TooLarge):
+                batch.dead.append((entry, str(refusal)))
+            else:
+                batch.why = batch.why or str(refusal)
+        if batch.why:
+            self._trouble = True
+            metrics.FAILURES.labels("event_log").inc()
+            if batch.event_log.connected:
+                self._around.refusal.begin(batch.why)
+            # What comes after what failed must not overtake it.
+            await batch.event_log.close()
+        elif batch.relayed:
+            self._around.refusal.end()
+            self._window = min(self._window * 2, WINDOW)
+            self._back_off_s = MIN_BACK_OFF_S
+        await self._remove(batch)
+
+    async def _remove(self, batch: "_Batch") -> None:
+        self._unremoved.update(batch.relayed)
+        try:
+            await remove(self._around.redis, batch.relayed, batch.dead)
+        except Unavailable:
+            metrics.FAILURES.labels("redis").inc()
+            self._trouble = True
+            return
+        self._unremoved.difference_update(batch.relayed)
+        metrics.RELAYED.inc(len(batch.relayed))
+        for entry, why in batch.dead:
+            metrics.DEAD_LETTERS.inc()
+            log.error(
+                "an event cannot be relayed and was put aside: %s",
+                why,
+                extra={"entry": entry.id, "stream": "outbox-dead-letters"},
+            )
+
+    async def _recover(self) -> None:
+        # One at a time until it works again, from the first that was not removed.
+        self._window = 1
+        await self._pause()
+        self._trouble = False
+
+    async def _pause(self) -> None:
+        # Not `asyncio.sleep`: a shard that is told to stop should not be waited for.
+        self._changed.clear()
+        if not self._stopping:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), self._back_off_s)
+        self._back_off_s = min(self._back_off_s * 2, MAX_BACK_OFF_S)

@@ -1,0 +1,365 @@
+"""The relay brings every event to the event log, once, in order, whoever gets killed."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from aicp_common import subjects
+from aicp_common.bus import Bus
+from aicp_common.ids import digest
+from aicp_common.store import TENANTS, connect_redis, key
+from aicp_statehub import contexts
+from aicp_statehub.contexts import Bounds
+from aicp_statehub.event import UnusableEntry, event_of
+from tests.statehub.agent import Agent, Json, ToolFailed, eventually, stored_events, watching
+from tests.support.processes import Backend, ServiceProcess, wait_until_listening
+
+BOUNDS = Bounds(max_keys=100_000, tombstone_ms=60_000)
+
+
+@pytest.fixture
+async def store(own_backend: Backend) -> AsyncIterator[Redis]:
+    """The Redis of this test alone."""
+    redis = connect_redis(own_backend.redis_url)
+    yield redis
+    await redis.aclose()
+
+
+@pytest.fixture
+async def own_bus(own_backend: Backend) -> AsyncIterator[Bus]:
+    """A connection to the NATS of this test alone."""
+    bus = Bus(own_backend.nats_url, "tests")
+    await bus.connect()
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+async def worker(own_backend: Backend) -> AsyncIterator[ServiceProcess]:
+    """The one state hub worker of this test."""
+    running = ServiceProcess("statehub", own_backend).start().wait()
+    yield running
+    running.stop()
+
+
+async def change(redis: Redis, tenant: str, name: str, value: int) -> int:
+    """A change as any service makes it: in Redis, whether or not there is a bus."""
+    await redis.sadd(TENANTS, tenant)
+    stored, now = await contexts.write(
+        redis, tenant, name, b"%d" % value, author="alice", bounds=BOUNDS, traceparent=""
+    )
+    assert stored
+    return now.version
+
+
+async def change_often(agent: Agent, name: str, times: int) -> int:
+    """Write `times` times, again where an answer was lost; the last version that was acknowledged."""
+    version = 0
+    for value in range(times):
+        acknowledged = (await agent.share_surely(name, value))["version"]
+        assert acknowledged > version
+        version = acknowledged
+    return version
+
+
+def versions_by_key(events: list[Json]) -> dict[str, list[int]]:
+    versions = defaultdict(list)
+    for event in events:
+        versions[event["data"]["key"]].append(event["data"]["version"])
+    return versions
+
+
+async def assert_complete(nats_url: str, redis: Redis, tenant: str, acknowledged: dict[str, int]) -> None:
+    """Nothing acknowledged is missing, every version is in the log, once and in order, and no outbox holds any."""
+    final = {name: (await contexts.read(redis, tenant, name)).version for name in acknowledged}
+    assert all(final[name] >= version for name, version in acknowledged.items())
+    events = await stored_events(nats_url, tenant, sum(final.values()))
+    assert versions_by_key(events) == {name: list(range(1, version + 1)) for name, version in final.items()}
+    assert len({event["event_id"] for event in events}) == len(events)
+    entry_ids = [tuple(map(int, event["event_id"].rpartition(":")[2].split("-"))) for event in events]
+    assert entry_ids == sorted(entry_ids)
+
+    await eventually(lambda: nothing_waits(redis, tenant))
+
+
+async def nothing_waits(redis: Redis, tenant: str) -> bool:
+    """Whether the tenant's outbox is empty."""
+    return int(await redis.xlen(key(tenant, "outbox"))) == 0
+
+
+async def under_fire(agent: Agent, disaster: Any) -> dict[str, int]:
+    """2,000 changes of 20 keys, with `disaster` in the middle; the last acknowledged version of each."""
+    names = [f"k{n}" for n in range(20)]
+    writing = asyncio.gather(*(change_often(agent, name, 100) for name in names))
+    async with watching(agent.bus, f"aicp.v1.event.{agent.tenant}.>") as watcher:
+        await watcher.until(500)
+        await disaster()
+        return dict(zip(names, await writing, strict=True))
+
+
+@pytest.mark.chaos
+async def test_a_killed_state_hub_loses_nothing(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    async def disaster() -> None:
+        worker.kill()
+        worker.start()
+
+    acknowledged = await under_fire(Agent(own_bus, "t"), disaster)
+    await assert_complete(own_backend.nats_url, store, "t", acknowledged)
+
+
+@pytest.mark.chaos
+async def test_a_killed_nats_server_loses_nothing(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    outage_changes: dict[str, int] = {}
+
+    async def noticed() -> bool:
+        return "waits for the event log: " in worker.process.output()
+
+    async def disaster() -> None:
+        own_backend.nats.kill()
+        for value in range(300):
+            outage_changes["during"] = await change(store, "t", "during", value)
+        await eventually(noticed)
+        own_backend.nats.start()
+        wait_until_listening(own_backend.nats, own_backend.nats_port)
+
+    acknowledged = await under_fire(Agent(own_bus, "t"), disaster)
+    await assert_complete(own_backend.nats_url, store, "t", acknowledged | outage_changes)
+    assert worker.process.output().count("waits for the event log: ") == 1
+    assert worker.process.output().count("waits for the event log is over") == 1
+
+
+@pytest.mark.chaos
+async def test_a_killed_redis_server_loses_nothing(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    agent = Agent(own_bus, "t")
+
+    async def noticed() -> bool:
+        return "waits for Redis: " in worker.process.output()
+
+    async def disaster() -> None:
+        own_backend.redis.kill()
+        for call in (agent.share("x", 1), agent.get("x"), agent.delete("x")):
+            with pytest.raises(ToolFailed, match="Redis") as failed:
+                await call
+            assert failed.value.code == "unavailable"
+        await eventually(noticed)
+        own_backend.redis.start()
+        wait_until_listening(own_backend.redis, own_backend.redis_port)
+
+    acknowledged = await under_fire(agent, disaster)
+    await assert_complete(own_backend.nats_url, store, "t", acknowledged)
+    assert worker.process.output().count("waits for Redis: ") == 1
+
+
+@pytest.mark.chaos
+async def test_two_workers_share_the_relay_and_one_takes_over_when_the_other_is_killed(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    other = ServiceProcess("statehub", own_backend).start().wait()
+    try:
+        await eventually(lambda: shares(store, [8, 8]))
+        tenants = [f"t{n}" for n in range(40)]
+        async with watching(own_bus, subjects.EVENTS) as watcher:
+            await asyncio.gather(*(change(store, tenant, "k", 0) for tenant in tenants))
+            await watcher.until(40)
+            worker.kill()
+            killed_at = time.monotonic()
+            for value in range(1, 4):
+                await asyncio.gather(*(change(store, tenant, "k", value) for tenant in tenants))
+            events = await watcher.until(160)
+            assert time.monotonic() - killed_at < 4
+        assert len({event["event_id"] for event in events}) == 160
+        for tenant in tenants:
+            versions = [event["data"]["version"] for event in events if event["tenant"] == tenant]
+            assert sorted(set(versions)) == [1, 2, 3, 4]
+            assert [event["data"]["version"] for event in await stored_events(own_backend.nats_url, tenant, 4)] == [
+                1,
+                2,
+                3,
+                4,
+            ]
+    finally:
+        assert other.stop() == 0
+
+
+async def test_a_worker_that_stops_hands_over_at_once(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    other = ServiceProcess("statehub", own_backend).start().wait()
+    await eventually(lambda: shares(store, [8, 8]))
+    assert other.stop() == 0
+    stopped_at = time.monotonic()
+    await eventually(lambda: shares(store, [16]))
+    assert time.monotonic() - stopped_at < 1.5
+
+
+async def shares(redis: Redis, wanted: list[int]) -> bool:
+    """Whether the workers hold so many shards."""
+    held: dict[str, int] = defaultdict(int)
+    leases: dict[str, str] = dict(await redis.hgetall("aicp:relay:leases"))  # type: ignore[arg-type]
+    for name, owner in leases.items():
+        if name.startswith("shard:"):
+            held[owner] += 1
+    return sorted(held.values()) == wanted
+
+
+async def test_a_worker_that_stood_still_does_not_relay_what_another_one_took_over(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    assert worker.process.popen is not None
+    await change(store, "t", "k", 0)
+    await eventually(lambda: nothing_waits(store, "t"))
+    worker.process.popen.send_signal(19)
+    try:
+        other = ServiceProcess("statehub", own_backend).start().wait()
+        async with watching(own_bus, subjects.EVENTS) as watcher:
+            for value in range(1, 6):
+                await change(store, "t", "k", value)
+            await watcher.until(5)
+            worker.process.popen.send_signal(18)
+            await eventually(lambda: shares(store, [8, 8]))
+            await change(store, "t", "k", 6)
+            events = await watcher.until(6)
+        assert [event["data"]["version"] for event in events] == [2, 3, 4, 5, 6, 7]
+        other.stop()
+    finally:
+        worker.process.popen.send_signal(18)
+
+
+async def test_entries_that_can_be_no_event_are_put_aside_and_the_others_go_on(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    good = {"entity": "task", "id": "t-1", "what": "changed", "data": "{}", "traceparent": ""}
+    bad: list[dict[Any, Any]] = [
+        good | {"id": "a.b"},
+        good | {"id": "*"},
+        good | {"entity": "two words"},
+        good | {"what": ""},
+        good | {"data": "[]"},
+        good | {"data": "{"},
+        good | {"data": b"\xff\xfe"},
+        good | {b"\xff": b"\xff", "id": ">"},
+        {"x": "y"},
+        good | {"data": '{"x":"' + "x" * 5_000_000 + '"}'},
+    ]
+    async with watching(own_bus, subjects.EVENTS) as watcher:
+        await store.sadd(TENANTS, "t", "not a tenant", "A")
+        for fields in bad:
+            await store.xadd(key("t", "outbox"), fields)
+            await store.xadd(key("t", "outbox"), good)  # type: ignore[arg-type]
+        await watcher.until(len(bad))
+        assert {event["id"] for event in watcher.events} == {"t-1"}
+
+    async def put_aside() -> bool:
+        waiting, dead = await store.xlen(key("t", "outbox")), await store.xlen(key("t", "outbox-dead-letters"))
+        return (waiting, dead) == (0, len(bad))
+
+    await eventually(put_aside)
+    first: Any = await store.xrange(key("t", "outbox-dead-letters"), count=1)
+    assert first[0][1]["id"] == "a.b"
+    assert "a.b" in first[0][1]["why"]
+
+
+async def test_a_new_tenant_is_noticed_within_a_second(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    async with watching(own_bus, subjects.EVENTS) as watcher:
+        for number in range(5):
+            await change(store, f"new-{number}", "k", 0)
+            (*_, event) = await watcher.until(number + 1)
+            assert time.time() * 1000 - event["at_ms"] < 1000
+
+
+async def test_the_stream_is_there_with_its_limits(own_backend: Backend, own_bus: Bus, worker: ServiceProcess) -> None:
+    jetstream = own_bus.client.jetstream()
+    config = (await jetstream.stream_info(subjects.EVENT_STREAM)).config
+    assert (config.subjects, config.max_age, config.max_bytes) == ([subjects.EVENTS], 7 * 86_400, 1024**3)
+    assert (config.storage, config.discard, config.duplicate_window) == ("file", "old", 120)
+    worker.stop()
+    changed = ServiceProcess("statehub", own_backend, {"EVENTS_MAX_AGE_S": "3600"}).start().wait()
+
+    async def updated() -> bool:
+        return (await jetstream.stream_info(subjects.EVENT_STREAM)).config.max_age == 3600
+
+    await eventually(updated)
+    changed.stop()
+
+
+async def test_a_stream_that_was_removed_is_made_again(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    await change(store, "t", "k", 0)
+    await stored_events(own_backend.nats_url, "t", 1)
+    await own_bus.client.jetstream().delete_stream(subjects.EVENT_STREAM)
+    for value in range(1, 4):
+        await change(store, "t", "k", value)
+    events = await stored_events(own_backend.nats_url, "t", 3)
+    assert [event["data"]["version"] for event in events] == [2, 3, 4]
+
+
+async def test_caps_are_told_and_leave_everything_as_it_was(own_backend: Backend, own_bus: Bus, store: Redis) -> None:
+    worker = ServiceProcess("statehub", own_backend, {"CONTEXT_MAX_KEYS": "3"}).start().wait()
+    agent = Agent(own_bus, "t")
+    for name in ("a", "b", "c"):
+        await agent.share(name, 1)
+    with pytest.raises(ToolFailed, match=r"context_key: 'd' .* 3 contexts") as failed:
+        await agent.share("d", 1)
+    assert failed.value.code == "busy"
+    assert (await agent.share("c", 2))["version"] == 2
+    await agent.delete("a")
+    assert (await agent.share("d", 1))["version"] == 1
+    # Tombstones are capped too: making and deleting keys for ever takes no more space.
+    for number in range(10):
+        await agent.delete("d")
+        await agent.share("d", number)
+        await agent.delete("d")
+        await agent.share(f"n{number}", 1)
+        await agent.delete(f"n{number}")
+        await agent.share("d", number)
+    assert len(await store.keys("aicp:{t}:context:*")) <= 6
+    assert worker.stop() == 0
+
+
+async def test_deleted_contexts_are_forgotten_after_their_time(
+    own_backend: Backend, own_bus: Bus, store: Redis
+) -> None:
+    worker = ServiceProcess("statehub", own_backend, {"CONTEXT_TOMBSTONE_S": "1"}).start().wait()
+    agent = Agent(own_bus, "t")
+    await agent.share("k", 1, ttl_s=0.01)
+    await agent.get("k", newer_than=1, wait_s=5)
+
+    async def forgotten() -> bool:
+        return not await store.exists("aicp:{t}:context:k")
+
+    await eventually(forgotten)
+    assert worker.stop() == 0
+
+
+def test_an_event_tells_everything_about_its_change() -> None:
+    fields = {b"entity": b"task", b"id": b"t-1", b"what": b"done", b"data": b'{"n":1.0}', b"traceparent": b"00-x"}
+    event = event_of("acme", "1700000000123-4", fields)
+    assert event.subject == "aicp.v1.event.acme.task.t-1.done"
+    assert event.body == (
+        b'{"event_id":"acme:1700000000123-4","tenant":"acme","entity":"task","id":"t-1","what":"done",'
+        b'"at_ms":1700000000123,"traceparent":"00-x","data":{"n":1.0}}'
+    )
+    with pytest.raises(UnusableEntry, match="no field data"):
+        event_of("acme", "1-1", {name: value for name, value in fields.items() if name != b"data"})
+
+
+async def test_digests_of_keys_are_the_ids_of_events(
+    own_backend: Backend, own_bus: Bus, store: Redis, worker: ServiceProcess
+) -> None:
+    await change(store, "t", "Some/Key", 0)
+    (event,) = await stored_events(own_backend.nats_url, "t", 1)
+    assert event["id"] == digest("Some/Key")
