@@ -18,6 +18,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.micro.request import ERROR_CODE_HEADER
 
 from aicp_common import subjects
+from aicp_common.cancellation import end
 from aicp_common.envelope import Envelope, pack
 from aicp_common.errors import AicpError, DeadlineExceeded, TooLarge, Unavailable, decode_error
 
@@ -112,9 +113,7 @@ class Bus:
         except (OSError, nats.errors.Error) as error:
             raise Unavailable(f"NATS cannot be reached: {error}", hint="look at NATS_URL") from error
         finally:
-            connecting.cancel()
-            refused.cancel()
-            await asyncio.gather(connecting, refused, return_exceptions=True)
+            await end([connecting, refused])
         await self.client.subscribe(self._inbox + "*", cb=self._on_reply)
         self._connected.set()
 

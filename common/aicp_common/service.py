@@ -26,6 +26,7 @@ from aicp_common.announcement import (
     encode_announcement,
 )
 from aicp_common.bus import BEAT_HEADER, TRACE_HEADER, Bus
+from aicp_common.cancellation import end
 from aicp_common.envelope import Envelope, Principal, encode_json, unpack
 from aicp_common.errors import (
     AicpError,
@@ -281,9 +282,7 @@ class Service(Generic[SettingsT]):
             self.waiters.close()
             await self._drain()
         finally:
-            for task in loops:
-                task.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await end(loops)
             await self.bus.close()
             await self.redis.aclose()
             admin.should_exit = True
@@ -312,8 +311,7 @@ class Service(Generic[SettingsT]):
         if doing.done():
             doing.result()
             return True
-        doing.cancel()
-        await asyncio.gather(doing, return_exceptions=True)
+        await end([doing])
         return False
 
     async def _wait_for_redis(self) -> None:
@@ -475,9 +473,7 @@ class Service(Generic[SettingsT]):
         if not self._working:
             return
         _, late = await asyncio.wait(self._working, timeout=DRAIN_S)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await end(late)
 
 
 def instance_name(name: str, settings: Settings) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from aicp_common import subjects
+from aicp_common.cancellation import end
 from aicp_gateway.hub import Hub
 from aicp_gateway.metrics import CONNECTIONS, NOTIFICATIONS
 from aicp_gateway.notices import Notices
@@ -56,14 +57,12 @@ class EventStream:
             writer = asyncio.create_task(self._write_for_ever())
             over = asyncio.create_task(self._over.wait())
             await asyncio.wait((gone, over, writer), return_when=asyncio.FIRST_COMPLETED)
-            for task in (over, writer):
-                task.cancel()
-            await asyncio.gather(over, writer, return_exceptions=True)
+            await end([over, writer])
             if not gone.done():
                 with contextlib.suppress(OSError):
                     await self._send({"type": "http.response.body", "body": b""})
         finally:
-            gone.cancel()
+            await end([gone])
             CONNECTIONS.labels("http").dec()
             self._hub.clients.discard(self._notices)
             self._hub.streams.discard(self._over)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aicp_common.admin import respond
+from aicp_common.cancellation import end
 from aicp_common.envelope import Principal
 from aicp_common.errors import AicpError, Internal, InvalidArgument, NotFound, TooLarge
 from aicp_common.tracing import is_traceparent
@@ -118,9 +119,7 @@ class HttpRequest:
             with contextlib.suppress(OSError):
                 await respond(self._send, 200, work.result(), JSON)
         finally:
-            for task in (work, gone):
-                task.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+            await end([work, gone])
 
     async def _watch(self, call: Call, session: Session, conversation: Conversation) -> bytes:
         try:

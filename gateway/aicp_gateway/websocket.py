@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from aicp_common.cancellation import end
 from aicp_common.envelope import Principal
 from aicp_common.errors import AicpError, Internal
 from aicp_gateway.dispatch import Dispatch
@@ -64,10 +65,7 @@ class WebSocketConnection:
         finally:
             CONNECTIONS.labels("websocket").dec()
             self._hub.clients.discard(self._notices)
-            notifier.cancel()
-            for task in list(self._tasks.values()):
-                task.cancel()
-            await asyncio.gather(notifier, *self._tasks.values(), return_exceptions=True)
+            await end([notifier, *self._tasks.values()])
             await self._hub.watches.remove_all(self._notices)
             await self._hub.presence.left(self._principal)
 

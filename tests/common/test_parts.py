@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from aicp_common.cancellation import end
 from aicp_common.errors import InvalidArgument, tool_result_of
 from aicp_common.ids import RESERVED_AGENTS, digest, id_from_text, is_id, new_id, require_id
 from aicp_common.tool import Arguments, Result, encode_result, parse_arguments, schema_of
@@ -151,3 +152,26 @@ async def test_waits_end_when_the_worker_stops() -> None:
     await asyncio.sleep(0)
     waiters.close()
     assert await asyncio.wait_for(waiting, 1) is None
+
+
+async def test_ending_tasks_outlasts_a_lost_cancellation() -> None:
+    lost = 0
+
+    async def stubborn() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                lost += 1
+                if lost == 3:
+                    raise
+
+    async def failing() -> None:
+        raise ZeroDivisionError
+
+    tasks = [asyncio.create_task(stubborn()), asyncio.create_task(failing())]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(end(tasks), 5)
+    assert lost == 3
+    assert all(task.done() for task in tasks)
