@@ -36,6 +36,12 @@ MAX_OUTBOUND_BYTES = 8 * 1024 * 1024
 BEAT_HEADER = "aicp-beat"
 """Header of a message that says: your call is still being worked on."""
 
+DELIVERY_S = 2.0
+"""How long the taker of a delivery has to say so."""
+
+_TAKEN = b"taken"
+_NOT_TAKEN = b"not taken"
+
 TRACE_HEADER = "traceparent"
 """Header of a reply that hands something on from another trace, a task for instance."""
 
@@ -182,12 +188,33 @@ class Bus:
 
     async def _on_reply(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject[len(self._inbox) :])
-        if waiting is None or waiting.answer.done():
+        awaited = waiting is not None and not waiting.answer.done()
+        if message.reply:
+            await self.client.publish(message.reply, _TAKEN if awaited else _NOT_TAKEN)
+        if waiting is None or not awaited:
             return
         if message.headers is not None and BEAT_HEADER in message.headers:
             waiting.heard_at = waiting.loop.time()
         else:
             waiting.answer.set_result(message)
+
+    async def deliver(self, reply_subject: str, body: bytes, headers: dict[str, str] | None = None) -> bool:
+        """Answer a call, and wait until its caller says that it has the answer.
+
+        Returns:
+            Whether it does; False when nobody waits there any more, or nothing is heard within `DELIVERY_S`.
+        """
+        waiting = _Waiting(reply_subject, "reply", DELIVERY_S, DELIVERY_S)
+        token = str(next(self._calls))
+        self._waiting[token] = waiting
+        try:
+            await self.client.publish(reply_subject, body, reply=self._inbox + token, headers=headers)
+            return (await waiting.answer).data == _TAKEN
+        except (AicpError, ConnectionClosedError, OutboundBufferLimitError):
+            return False
+        finally:
+            waiting.timer.cancel()
+            del self._waiting[token]
 
     async def _wait_connected(self, envelope: Envelope) -> None:
         if self.client.is_connected:

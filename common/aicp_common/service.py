@@ -69,10 +69,25 @@ class Raw:
 
 @dataclass(frozen=True)
 class Delivery(Generic[ResultT]):
-    """A tool result that hands on something from another trace, so that the receiving gateway joins that trace."""
+    """A tool result that hands on what another client began, and that must not get lost on its way."""
 
     result: ResultT
     origin: str
+    """The `traceparent` of what is handed on: the receiving gateway joins that trace."""
+    undo: Background
+    """Called when nobody took the reply: the caller has gone, or the bus lost it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What goes back to a caller."""
+
+    body: bytes
+    origin: str = ""
+    undo: Background | None = None
+
+
+Answering = Callable[[Envelope, bytes], Awaitable[_Answer]]
 
 
 class Service(Generic[SettingsT]):
@@ -92,7 +107,7 @@ class Service(Generic[SettingsT]):
         self.tenants = Tenants(self.redis)
         self.waiters = Waiters()
         self._tools: list[Tool] = []
-        self._methods: dict[str, Callable[[Envelope, bytes], Awaitable[tuple[bytes, str | None]]]] = {}
+        self._methods: dict[str, Answering] = {}
         self._resources: list[AnnouncedResource] = []
         self._templates: list[AnnouncedResource] = []
         self._background: dict[str, Background] = {}
@@ -145,13 +160,13 @@ class Service(Generic[SettingsT]):
             )
             self._tools.append(tool)
 
-            async def answer(envelope: Envelope, body: bytes) -> tuple[bytes, str | None]:
+            async def answer(envelope: Envelope, body: bytes) -> _Answer:
                 if not envelope.principal.may(scope):
                     raise Forbidden(f"{tool.name} needs the scope {scope!r}, which {envelope.principal.agent!r} lacks")
                 returned: Any = await tool.handler(envelope, tool.parse(body))
                 if isinstance(returned, Delivery):
-                    return encode_result(returned.result), returned.origin
-                return encode_result(returned), None
+                    return _Answer(encode_result(returned.result), returned.origin, returned.undo)
+                return _Answer(encode_result(returned))
 
             self._methods[tool.name] = answer
             return function
@@ -165,13 +180,13 @@ class Service(Generic[SettingsT]):
         """
 
         def declare(function: Method) -> Method:
-            async def answer(envelope: Envelope, body: bytes) -> tuple[bytes, str | None]:
+            async def answer(envelope: Envelope, body: bytes) -> _Answer:
                 returned = await function(envelope, parse_arguments(arguments, body))
                 if isinstance(returned, Raw):
-                    return returned.body, None
+                    return _Answer(returned.body)
                 if isinstance(returned, BaseModel):
-                    return returned.model_dump_json(exclude_none=True).encode(), None
-                return encode_json(returned), None
+                    return _Answer(returned.model_dump_json(exclude_none=True).encode())
+                return _Answer(encode_json(returned))
 
             self._methods[name or function.__name__] = answer
             return function
@@ -339,9 +354,7 @@ class Service(Generic[SettingsT]):
             )
         return micro
 
-    def _handler(
-        self, name: str, answer: Callable[[Envelope, bytes], Awaitable[tuple[bytes, str | None]]]
-    ) -> Callable[[Request], Awaitable[None]]:
+    def _handler(self, name: str, answer: Answering) -> Callable[[Request], Awaitable[None]]:
         is_tool = any(tool.name == name for tool in self._tools)
 
         async def handle(request: Request) -> None:
@@ -359,7 +372,7 @@ class Service(Generic[SettingsT]):
         self,
         name: str,
         is_tool: bool,
-        answer: Callable[[Envelope, bytes], Awaitable[tuple[bytes, str | None]]],
+        answer: Answering,
         request: Request,
     ) -> None:
         started = time.perf_counter()
@@ -381,10 +394,10 @@ class Service(Generic[SettingsT]):
                     envelope = Envelope(
                         envelope.principal, envelope.deadline_ms, inner, envelope.request_id, envelope.session
                     )
-                    reply, origin = await answer(envelope, body)
+                    reply = await answer(envelope, body)
             else:
-                reply, origin = await answer(envelope, body)
-            await request.respond(reply, {TRACE_HEADER: origin} if origin and tracing_enabled() else None)
+                reply = await answer(envelope, body)
+            await self._reply(request, reply)
         except AicpError as error:
             outcome = error.code
             if isinstance(error, Internal):
@@ -408,6 +421,19 @@ class Service(Generic[SettingsT]):
             CALLS_IN_FLIGHT.dec()
             CALLS.labels(name, outcome).inc()
             CALL_SECONDS.labels(name).observe(time.perf_counter() - started)
+
+    async def _reply(self, request: Request, reply: _Answer) -> None:
+        headers = {TRACE_HEADER: reply.origin} if reply.origin and tracing_enabled() else None
+        if reply.undo is None:
+            await request.respond(reply.body, headers)
+            return
+        taken = False
+        try:
+            taken = await self.bus.deliver(request._msg.reply, reply.body, headers)
+        finally:
+            if not taken:
+                log.info("nobody took the reply, what it handed over goes back")
+                await asyncio.shield(reply.undo())
 
     def _forget(self, request_id: str) -> None:
         tasks = self._by_request.get(request_id)

@@ -1,6 +1,7 @@
 """Redis: the connection, key names, and Lua scripts that change state and append the event in the same step."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
@@ -18,6 +19,9 @@ Value = str | int | float
 
 TENANTS = "aicp:tenants"
 """Set of every tenant that ever changed anything: where sweeps and the relay look."""
+
+REMEMBER_S = 60.0
+"""How long a Redis that lost its last second, which everything but `appendfsync always` allows, may miss a tenant."""
 
 OUTBOX_CAP = 200_000
 """Events of one tenant that may wait for the relay. Beyond it changes are refused: the log must not lose any."""
@@ -133,19 +137,20 @@ class Script:
 
 
 class Tenants:
-    """Remembers in Redis, once per process, which tenants there are."""
+    """Remembers in Redis which tenants there are: each process once a minute for each tenant it works for."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._known: set[str] = set()
+        self._remembered_at: dict[str, float] = {}
 
     async def remember(self, tenant: str) -> None:
         """Make sure that sweeps and the relay find this tenant. Call before its first change."""
-        if tenant in self._known:
+        now = time.monotonic()
+        if now - self._remembered_at.get(tenant, -REMEMBER_S) < REMEMBER_S:
             return
         async with redis_errors():
             await self._redis.sadd(TENANTS, tenant)
-        self._known.add(tenant)
+        self._remembered_at[tenant] = now
 
     async def all(self) -> list[str]:
         """Every tenant, sorted."""

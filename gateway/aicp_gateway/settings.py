@@ -29,7 +29,7 @@ class GatewaySettings(Settings):
     """Services that a gateway which starts waits for, so that its first clients find all tools; `none`: for none."""
 
     max_message_bytes: int = Field(1024 * 1024, ge=1024, le=16 * 1024 * 1024)
-    max_in_flight: int = Field(128, ge=1, le=10_000)
+    max_in_flight: int = Field(64, ge=1, le=10_000)
     """Requests that one client may have under way."""
     session_ttl_s: int = Field(24 * 3600, ge=60)
     """How long a Streamable HTTP session lives after its last request."""

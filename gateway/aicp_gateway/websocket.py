@@ -94,6 +94,7 @@ class WebSocketConnection:
                 # A client that went away meanwhile has no use for the answer.
                 await self._write(message)
         finally:
+            self._conversation.finish(call)
             if self._tasks.get(call.id) is asyncio.current_task():
                 del self._tasks[call.id]
 

@@ -156,21 +156,25 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             raise no_such_task(task_id)
         return record
 
-    async def settled(envelope: Envelope, task_id: str, wait_s: float) -> Record:
-        """The task once there is something to tell, or as it stands after `wait_s`."""
-        last: list[Record] = []
-
-        async def read() -> Record | None:
+    async def settled(envelope: Envelope, task_id: str, wait_s: float, *, mine: bool = False) -> Record:
+        """The task once there is something to tell, or as it stands after `wait_s`; `mine` says that the caller is
+        known to be its requester."""
+        tenant, me = envelope.principal.tenant, envelope.principal.agent
+        left_s = wait_for(envelope, wait_s)
+        asked = False
+        if left_s > 0 and not mine:
             record = await visible(envelope, task_id)
-            last[:] = [record]
-            asked = record.state == "input_required"
-            # Who asked a question waits for its answer, everybody else for the question.
-            if envelope.principal.agent == record.agent and not record.owned_by(envelope.principal):
-                asked = bool(record.dialog) and record.state == "working"
-            return record if record.ended or asked else None
+            asked = bool(record.dialog) and not record.owned_by(envelope.principal)
 
-        tenant = envelope.principal.tenant
-        return await waiters.until(subjects.task(tenant, task_id), read, wait_for(envelope, wait_s)) or last[0]
+        async def look() -> bool | None:
+            state, agent = await task_scripts.peek(dispatch.redis, tenant, task_id)
+            # The worker that asked a question waits for its answer, everybody else for the question.
+            told = state == ("working" if asked and agent == me else "input_required")
+            return True if told or not state or state in ENDED else None
+
+        if left_s > 0:
+            await waiters.until(subjects.task(tenant, task_id), look, left_s)
+        return await visible(envelope, task_id)
 
     @service.tool(title="Hand work to an agent", scope="tasks:request", arguments=RouteArguments, result=RouteResult)
     async def route_to_agent(envelope: Envelope, asked: RouteArguments) -> RouteResult:
@@ -195,7 +199,8 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         opened = await dispatch.open(envelope, order)
         if opened.task_id:
             wait_s = asked.wait_s if asked.wait_s is not None else (DEFAULT_WAIT_S if opened.online else 0.0)
-            record = await settled(envelope, opened.task_id, wait_s) if wait_s or not opened.created else None
+            wanted = wait_s or not opened.created
+            record = await settled(envelope, opened.task_id, wait_s, mine=True) if wanted else None
         else:
             record = None
         return _routed(asked, opened, record)

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from aicp_common.store import Script
+from aicp_common.store import Script, key, redis_errors
 
 MAX_CHILDREN = 1_000
 MAX_QUESTIONS = 20
@@ -584,6 +584,13 @@ async def cancel(
             traceparent=traceparent,
         ),
     )
+
+
+async def peek(redis: Redis, tenant: str, task_id: str) -> tuple[str, str]:
+    """The state and the agent of a task, both empty if there is none: what waiting for a change needs to know."""
+    async with redis_errors():
+        state, agent = cast("list[str | None]", await redis.hmget(key(tenant, "task", task_id), "state", "agent"))
+    return state or "", agent or ""
 
 
 _READ = task_script(

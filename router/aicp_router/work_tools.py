@@ -116,7 +116,9 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         for record in claims.records:
             await dispatch.say_changed(tenant, record.task_id, envelope.traceparent)
         result = ReceiveResult(tasks=tasks, waiting=claims.last.waiting, next=_next(tasks, claims.last, hub=hub))
-        return Delivery(result, claims.records[0].fields["traceparent"]) if claims.records else result
+        if not claims.records:
+            return result
+        return Delivery(result, claims.records[0].fields["traceparent"], claims.give_back)
 
     @service.tool(title="Say how the work goes", scope="tasks:work", arguments=UpdateArguments, result=UpdateResult)
     async def update_task(envelope: Envelope, asked: UpdateArguments) -> UpdateResult:
@@ -224,6 +226,10 @@ class _Claims:
 
     async def one(self) -> Record | None:
         """Claim one more, if there is one."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Before Python 3.12 `asyncio.wait_for` can lose a cancellation: nobody waits for this call any more.
+            raise asyncio.CancelledError
         # A claim that is cut off may have been made: it runs to its end, so that it can be given back.
         self._latest = asyncio.ensure_future(self._one())
         return await asyncio.shield(self._latest)

@@ -1,14 +1,16 @@
 """A plug-in for tests of the gateway: a service that nobody built into it, with tools that do as they are told."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
 from aicp_common import subjects
 from aicp_common.envelope import Envelope
 from aicp_common.errors import NotFound
-from aicp_common.service import Service, Settings, serve
+from aicp_common.service import Delivery, Service, Settings, serve
 from aicp_common.tool import Arguments, Result
+from aicp_common.tracing import new_traceparent
 
 NAME = "fixture"
 
@@ -27,6 +29,10 @@ class EchoResult(Result):
 class SleepArguments(Arguments):
     seconds: float
     mark: str = ""
+
+
+class HandOverArguments(SleepArguments):
+    deaf: bool = False
 
 
 class SleepResult(Result):
@@ -79,6 +85,17 @@ def build(service: Service[Settings]) -> None:
             await write(f"cancelled {arguments.mark}")
             raise
         return SleepResult(slept=True)
+
+    @service.tool(title="Hand over", scope="fixture:sleep", arguments=HandOverArguments, result=SleepResult)
+    async def hand_over(envelope: Envelope, arguments: HandOverArguments) -> Delivery[SleepResult]:
+        """Answer with something that must not get lost."""
+        await write(f"began {arguments.mark}")
+        working = asyncio.create_task(asyncio.sleep(arguments.seconds))
+        with contextlib.suppress(asyncio.CancelledError):
+            # Deaf to being cancelled: as when the cancellation got lost.
+            await (asyncio.shield(working) if arguments.deaf else working)
+        await working
+        return Delivery(SleepResult(slept=True), new_traceparent(), lambda: write(f"undone {arguments.mark}"))
 
     @service.tool(title="Crash", scope="", arguments=Nothing, result=Log)
     async def crash(envelope: Envelope, arguments: Nothing) -> Log:

@@ -170,6 +170,8 @@ def test_a_second_request_with_an_id_under_way_is_refused_until_the_first_has_it
     [call] = receive(made, call_echo)
     assert "still under way" in receive(made, call_echo)["error"]["message"]
     made.answer(call, b"{}")
+    assert "still under way" in receive(made, call_echo)["error"]["message"]
+    made.finish(call)
     assert isinstance(receive(made, call_echo)[0], Call)
 
 
@@ -197,8 +199,10 @@ def test_a_failed_tool_is_a_result_and_a_failed_read_is_an_error() -> None:
     assert failed["result"]["isError"] is True
     assert "no router" in failed["result"]["content"][0]["text"]
     assert "structuredContent" not in failed["result"]
+    made.finish(tool)
     [read] = receive(made, request("resources/read", {"uri": "fixture://things/a"}))
     assert json.loads(made.fail(read, NotFound("no a")))["error"]["code"] == -32002
+    made.finish(read)
     [read] = receive(made, request("resources/read", {"uri": "fixture://things/a"}))
     assert json.loads(made.fail(read, Unavailable("away")))["error"]["data"]["code"] == "unavailable"
 

@@ -5,6 +5,7 @@ import contextlib
 import json
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import websockets
 
 from tests.gateway.client import RawClient
 from tests.gateway.conftest import plugin_process, token
-from tests.support.processes import Backend, GatewayProcess
+from tests.support.processes import Backend, GatewayProcess, ServiceProcess
 
 
 async def test_a_call_reaches_the_plugin_in_the_clients_name(gateway: GatewayProcess) -> None:
@@ -267,6 +268,49 @@ async def test_a_call_whose_worker_was_killed_ends_long_before_its_deadline(own_
         plugin.stop()
 
 
+async def test_a_client_that_does_not_read_is_not_kept_in_memory(backend: Backend, plugin: ServiceProcess) -> None:
+    gateway = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture", "MAX_IN_FLIGHT": "16"})
+    gateway.start().wait()
+    try:
+        async with websockets.connect(gateway.ws_url, max_queue=1, max_size=None) as socket:
+            info = {"clientInfo": {"name": "deaf", "version": "1"}}
+            await socket.send(json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": info}))
+            await socket.recv()
+            before = _resident_mib(gateway)
+            params = {"name": "echo", "arguments": {"text": "x" * 1000, "times": 250}}
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                for sent in range(1, 2001):
+                    message = {"jsonrpc": "2.0", "id": sent, "method": "tools/call", "params": params}
+                    await asyncio.wait_for(socket.send(json.dumps(message)), 2)
+            # 2,000 answers would have been 1 GB: each has its text twice.
+            assert _resident_mib(gateway) - before < 60
+            answers = [json.loads(await asyncio.wait_for(socket.recv(), 10)) for _ in range(sent - 1)]
+            assert any("result" in answer for answer in answers)
+            assert any("in flight" in answer["error"]["message"] for answer in answers if "error" in answer)
+    finally:
+        assert gateway.stop() == 0
+
+
+def _resident_mib(gateway: GatewayProcess) -> float:
+    assert gateway.process.popen is not None
+    status = Path(f"/proc/{gateway.process.popen.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+async def test_what_nobody_took_goes_back(gateway: GatewayProcess, alice: RawClient) -> None:
+    mark = secrets.token_hex(4)
+    async with RawClient.connect(gateway.ws_url, "eve") as eve:
+        await eve.initialize()
+        assert (await eve.call("hand_over", seconds=0.0, mark=mark)) == {"slept": True}
+        gone = asyncio.create_task(eve.call("hand_over", seconds=0.5, mark=f"{mark}-gone", deaf=True))
+        await _logged(alice, f"began {mark}-gone")
+        gone.cancel()
+    await _logged(alice, f"undone {mark}-gone")
+    assert f"undone {mark}" not in (await alice.call("read_log"))["entries"]
+
+
 async def test_new_tools_are_told_to_clients(own_backend: Backend) -> None:
     gateway = GatewayProcess(own_backend)
     gateway.start()
@@ -279,7 +323,7 @@ async def test_new_tools_are_told_to_clients(own_backend: Backend) -> None:
             plugin.start().wait()
             told = await asyncio.wait_for(client.notifications.get(), 10)
             assert told["method"] == "notifications/tools/list_changed"
-            assert len((await client.request("tools/list"))["result"]["tools"]) == 6
+            assert len((await client.request("tools/list"))["result"]["tools"]) == 7
     finally:
         gateway.stop()
         plugin.stop()

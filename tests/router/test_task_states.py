@@ -93,7 +93,7 @@ class Life(RuleBasedStateMachine):
         return self.loop.run_until_complete(call)
 
     def command(self, *words: str | int) -> Any:
-        return self.run(self.redis.execute_command(*words))
+        return self.run(self.redis.execute_command(*words))  # type: ignore[no-untyped-call]
 
     @rule(agent=any_agent)
     def claim(self, agent: str) -> None:
@@ -323,7 +323,7 @@ def test_the_life_of_a_task_is_that_of_the_model(backend: Backend) -> None:
     class Here(Life):
         redis_url = backend.redis_url
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Here,
         settings=settings(
             max_examples=60,

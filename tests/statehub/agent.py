@@ -10,6 +10,7 @@ from typing import Any
 
 import nats
 from nats.aio.msg import Msg
+from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from aicp_common import subjects
@@ -101,6 +102,7 @@ class Watcher:
     """What comes in on a subject."""
 
     events: list[Json] = field(default_factory=list)
+    _ids: set[str] = field(default_factory=set)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def on_message(self, message: Msg) -> None:
@@ -108,12 +110,13 @@ class Watcher:
         event = json.loads(message.data)
         assert message.subject == subjects.event(event["tenant"], event["entity"], event["id"], event["what"])
         self.events.append(event)
+        self._ids.add(event["event_id"])
         self._came.set()
 
     async def until(self, count: int, patience_s: float = 10.0) -> list[Json]:
-        """Everything that came, once it is `count` events."""
+        """Everything that came, once it is `count` different events."""
         async with asyncio.timeout(patience_s):
-            while len(self.events) < count:
+            while len(self._ids) < count:
                 self._came.clear()
                 await self._came.wait()
         return self.events
@@ -137,20 +140,24 @@ async def stored_events(nats_url: str, tenant: str, count: int, patience_s: floa
         pattern = f"aicp.v1.event.{tenant}.>"
         events: list[Json] = []
         async with asyncio.timeout(patience_s):
-            while True:
-                try:
-                    subscription = await jetstream.subscribe(
-                        pattern, stream=subjects.EVENT_STREAM, ordered_consumer=True
-                    )
-                    break
-                except NotFoundError:
-                    await asyncio.sleep(0.02)  # the stream is being made
+            while not await _exists(jetstream):
+                await asyncio.sleep(0.02)
+            subscription = await jetstream.subscribe(pattern, stream=subjects.EVENT_STREAM, ordered_consumer=True)
             while len(events) < count:
                 message = await subscription.next_msg(timeout=patience_s)
                 events.append(json.loads(message.data))
         return events
     finally:
         await client.close()
+
+
+async def _exists(jetstream: JetStreamContext) -> bool:
+    """Whether the event log's stream is there."""
+    try:
+        await jetstream.stream_info(subjects.EVENT_STREAM)
+    except NotFoundError:
+        return False
+    return True
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], patience_s: float = 10.0) -> None:

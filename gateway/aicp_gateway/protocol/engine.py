@@ -164,19 +164,25 @@ class Conversation:
             return [Send(fault.encode())]
 
     def answer(self, call: Call, reply: bytes) -> bytes:
-        """The message for a call that a service has answered with `reply`."""
-        self._in_flight.pop(call.id, None)
+        """The message for a call that a service has answered with `reply`. See `finish`."""
         if call.kind == "watch":
             return encode_result(call.id, EMPTY)
         return encode_result(call.id, reply)
 
     def fail(self, call: Call, error: AicpError) -> bytes:
-        """The message for a call that has failed."""
-        self._in_flight.pop(call.id, None)
+        """The message for a call that has failed. See `finish`."""
         if call.kind == "tool":
             return encode_result(call.id, tool_result_of(error))
         code = RESOURCE_NOT_FOUND if isinstance(error, NotFound) else error.jsonrpc_code
         return encode_error(call.id, code, str(error), error.as_dict())
+
+    def finish(self, call: Call) -> None:
+        """The call's answer has been given to the client: its id is free, and one more may be in flight.
+
+        Not before, or the answers for a client that does not read would pile up without bound.
+        """
+        if self._in_flight.get(call.id) is call:
+            del self._in_flight[call.id]
 
     def _refuse_length(self, data: bytes, max_bytes: int) -> NoReturn:
         reason = f"the message has {len(data)} bytes; at most {max_bytes} are allowed"
