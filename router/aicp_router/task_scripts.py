@@ -366,6 +366,11 @@ local stale = not_held(f, agent, attempt)
 if stale then return stale end
 if question ~= '' and redis.call('LLEN', t .. ':dialog') >= MAX_DIALOG then return {'many_questions'} end
 local now = now_ms()
+if question == '' and progress == '' and message == '' then
+  -- A sign of life: no news, so neither an event nor a step of the history.
+  if f[1] == 'working' then lease(task_id, now, f[4]) end
+  return {'ok', f[1], redis.call('HGET', t, 'lease_until_ms') or ''}
+end
 local state = question ~= '' and 'input_required' or f[1]
 emit('task', task_id, question ~= '' and 'question' or 'progress', change(agent, attempt, state), traceparent)
 redis.call('HSET', t, 'state', state, 'updated_ms', int(now))

@@ -143,7 +143,8 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         )
         match outcome:
             case ["ok", state, lease_until]:
-                await dispatch.say_changed(tenant, asked.task_id, envelope.traceparent)
+                if asked.question or asked.message or asked.progress is not None:
+                    await dispatch.say_changed(tenant, asked.task_id, envelope.traceparent)
                 return UpdateResult(
                     task_id=asked.task_id,
                     attempt=asked.attempt,
