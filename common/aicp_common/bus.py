@@ -36,6 +36,11 @@ MAX_OUTBOUND_BYTES = 8 * 1024 * 1024
 BEAT_HEADER = "aicp-beat"
 """Header of a message that says: your call is still being worked on."""
 
+STALLED_S = 0.5
+"""A timer that is later than this was held up by the process, not by the other side."""
+
+FLUSH_S = 10.0
+
 DELIVERY_S = 2.0
 """How long the taker of a delivery has to say so."""
 
@@ -247,8 +252,25 @@ class Bus:
         return await self.client.subscribe(subject, queue=queue, cb=guarded)
 
     async def flush(self) -> None:
-        """Wait until the server has seen everything that this process sent, subscriptions included."""
-        await self.client.flush()
+        """Wait until the server has seen everything that this process sent, subscriptions included.
+
+        It sends a message to itself. nats-py's own `flush` must not be cancelled: the late answer of the server then
+        ends its reader, and the connection is deaf.
+
+        Raises:
+            Unavailable: the bus is away.
+        """
+        waiting = _Waiting("nats", "flush", FLUSH_S, FLUSH_S)
+        token = str(next(self._calls))
+        self._waiting[token] = waiting
+        try:
+            await self.client.publish(self._inbox + token)
+            await waiting.answer
+        except (ConnectionClosedError, OutboundBufferLimitError, DeadlineExceeded):
+            raise Unavailable("the message bus (NATS) is away", hint="try again in a few seconds") from None
+        finally:
+            waiting.timer.cancel()
+            del self._waiting[token]
 
     async def _on_disconnect(self) -> None:
         self._connected.clear()
@@ -296,7 +318,10 @@ class _Waiting:
 
     def _look(self) -> None:
         now = self.loop.time()
-        if now >= self.deadline:
+        if now - self.timer.when() > STALLED_S:
+            # This process was held up itself; what has come for it meanwhile is read first.
+            self.timer = self.loop.call_later(STALLED_S, self._look)
+        elif now >= self.deadline:
             self.fail(
                 DeadlineExceeded(f"the service {self.service!r} did not answer {self.method!r} in time", hint=_UNKNOWN)
             )

@@ -293,7 +293,7 @@ class Service(Generic[SettingsT]):
             self._ready = False
             for function in self._at_stop:
                 await function()
-            await micro.stop()
+            await self._stop_listening(micro)
             self.waiters.close()
             await self._drain()
         finally:
@@ -494,6 +494,12 @@ class Service(Generic[SettingsT]):
             long_ago = time.perf_counter() - interval_s
             for request in [request for request, began in self._began.items() if began < long_ago]:
                 await request.respond(b"", {BEAT_HEADER: "1"})
+
+    async def _stop_listening(self, micro: nats.micro.Service) -> None:
+        """Take no more calls, and begin with those that are here already; `micro.stop` would drop them."""
+        if self.bus.connected:
+            listening = [endpoint._subscription for endpoint in micro._endpoints]
+            await asyncio.gather(*(subscription.drain() for subscription in listening if subscription is not None))
 
     async def _drain(self) -> None:
         if not self._working:

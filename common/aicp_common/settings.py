@@ -94,9 +94,19 @@ def load_settings_or_exit(kind: type[SettingsT]) -> SettingsT:
         sys.exit(EXIT_CONFIG)
 
 
+_ALLOWED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+}
+
+
 def _explain(problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else "environment"
-    # A problem of several variables together has no place, and its input is all of them, secrets included.
-    was = f" was {problem['input']!r};" if problem["loc"] and name not in _SECRETS else ""
-    allowed = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{name.upper()}:{was} allowed: {allowed}"
+    said = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    if not problem["loc"]:
+        # A problem of several variables together says itself which; its input is all of them, secrets included.
+        return said
+    name = str(problem["loc"][0])
+    was = f" was {problem['input']!r};" if name not in _SECRETS else ""
+    return f"{name.upper()}:{was} allowed: {_ALLOWED.get(problem['type'], said)}"

@@ -1,5 +1,7 @@
 """Tools: typed functions whose arguments and results are pydantic models, announced with their JSON Schemas."""
 
+import math
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +77,9 @@ class Tool:
         return parse_arguments(self.arguments, body)
 
 
+_HUGE_EXPONENT = re.compile(rb"[eE]\+?[0-9]{3}").search
+
+
 def parse_arguments(kind: type[Arguments], body: bytes) -> Any:
     """The arguments in `body`, a JSON object.
 
@@ -82,27 +87,61 @@ def parse_arguments(kind: type[Arguments], body: bytes) -> Any:
         InvalidArgument: names each wrong field, what it was and what was expected.
     """
     try:
-        return kind.model_validate_json(body or b"{}")
+        parsed = kind.model_validate_json(body or b"{}")
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        known = ", ".join(kind.model_fields)
-        raise InvalidArgument(
-            "; ".join(_explain(problem) for problem in problems[:8]), expected=f"the arguments are: {known}"
-        ) from error
+        misnamed = any(problem["type"] in ("missing", "extra_forbidden") for problem in problems)
+        known = f"the arguments are: {', '.join(kind.model_fields)}" if misnamed else None
+        raise InvalidArgument("; ".join(_explain(kind, problem) for problem in problems[:8]), expected=known) from error
+    if _HUGE_EXPONENT(body) is not None:
+        _refuse_infinite(parsed.model_dump(), "arguments")
+    return parsed
 
 
-def _explain(problem: Any) -> str:
+def _refuse_infinite(value: Any, where: str) -> None:
+    """Refuse numbers like 1e999: they are valid JSON, and nothing here could hand them on as they are."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidArgument(f"{where}: a number is too large", expected="at most about 1.8e308")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_infinite(inner, f"{where}.{key}" if where != "arguments" else str(key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _refuse_infinite(inner, f"{where}.{index}")
+
+
+_WANTED = {
+    "string_type": "a text",
+    "int_type": "a whole number, not in quotes",
+    "int_from_float": "a whole number",
+    "float_type": "a number, not in quotes",
+    "bool_type": "true or false, not in quotes",
+    "list_type": "a list, in [ ]",
+    "tuple_type": "a list, in [ ]",
+    "dict_type": "an object, in { }",
+    "model_type": "an object, in { }",
+    "model_attributes_type": "an object, in { }",
+}
+"""By pydantic's kind of problem: what would have been right, where its own words do not tell an LLM enough."""
+
+
+def _explain(kind: type[Arguments], problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "arguments"
     match problem["type"]:
         case "missing":
             return f"{where}: missing"
         case "extra_forbidden":
             return f"{where}: no such argument"
-        case _:
-            was = repr(problem.get("input"))
-            if len(was) > 60:
-                was = was[:60] + "…"
-            return f"{where}: {problem['msg']}, was {was}"
+    was = repr(problem.get("input"))
+    if len(was) > 60:
+        was = was[:60] + "…"
+    if problem["type"] in _WANTED:
+        return f"{where}: should be {_WANTED[problem['type']]}, was {was}"
+    said = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("Assertion failed, ")
+    if problem["type"] == "string_pattern_mismatch":
+        field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
+        said = (field.description if field else None) or said
+    return f"{where}: {said}, was {was}"
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:

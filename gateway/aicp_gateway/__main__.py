@@ -16,6 +16,7 @@ from aicp_common.announcement import decode_announcement
 from aicp_common.service import Service, serve
 from aicp_gateway.app import App
 from aicp_gateway.catalogue import Catalogue
+from aicp_gateway.httpparser import HttpProtocol
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import Identity
 from aicp_gateway.presence import Presence
@@ -59,7 +60,7 @@ class Gateway:
         sockets = self._sockets()
         config = uvicorn.Config(
             App(self._hub, Admin(self._service.check)),
-            http="httptools",
+            http=HttpProtocol,
             ws="websockets-sansio",
             # A message that is over our own limit is still read up to this one, so that it can be answered.
             ws_max_size=4 * settings.max_message_bytes,
@@ -72,6 +73,10 @@ class Gateway:
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
+        )
+        # uvicorn takes an upgrade that was answered with plain HTTP for a fault of the application.
+        logging.getLogger("uvicorn.error").addFilter(
+            lambda record: "without completing handshake" not in record.getMessage()
         )
         self._server = QuietServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=sockets))

@@ -35,7 +35,7 @@ class App:
         facts = facts_of(scope)
         try:
             self._hub.identity.check_origin(facts)
-            principal = self._hub.identity.principal(facts)
+            caller = self._hub.identity.caller(facts)
         except AicpError as error:
             REFUSED.labels(error.code).inc()
             if scope["type"] == "websocket":
@@ -43,9 +43,9 @@ class App:
             await refuse(send, error, challenge(error))
             return
         if scope["type"] == "websocket":
-            await WebSocketConnection(self._hub, principal, receive, send).serve(scope)
+            await WebSocketConnection(self._hub, caller, receive, send).serve(scope)
         else:
-            await HttpRequest(self._hub, facts, principal, receive, send).serve(scope["method"])
+            await HttpRequest(self._hub, facts, caller, receive, send).serve(scope["method"])
 
     async def _nothing_here(self, scope: dict[str, Any], send: AsgiSend) -> None:
         if scope["type"] == "websocket":

@@ -9,7 +9,7 @@ import msgspec
 from aicp_common import subjects
 from aicp_common.bus import Bus, Reply
 from aicp_common.envelope import Envelope, Principal
-from aicp_common.errors import AicpError, Internal
+from aicp_common.errors import AicpError, DeadlineExceeded, Internal, Unavailable
 from aicp_common.ids import digest
 from aicp_common.logs import current_request_id, current_traceparent
 from aicp_common.tracing import span
@@ -63,6 +63,9 @@ class Dispatch:
             return reply
         except AicpError as error:
             outcome = error.code
+            if isinstance(error, Unavailable | DeadlineExceeded):
+                # Whoever may still work on it must not: nobody is left to take the answer.
+                await self.cancel(session, call.id)
             raise
         except asyncio.CancelledError:
             outcome = "cancelled"

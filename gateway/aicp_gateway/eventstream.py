@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,7 +10,9 @@ from nats.aio.msg import Msg
 
 from aicp_common import subjects
 from aicp_common.cancellation import end
+from aicp_common.ids import new_id
 from aicp_gateway.hub import Hub
+from aicp_gateway.identity import Caller
 from aicp_gateway.metrics import CONNECTIONS, NOTIFICATIONS
 from aicp_gateway.notices import Notices
 from aicp_gateway.sessions import Control, Session, decode_control
@@ -27,48 +28,55 @@ class EventStream:
         self,
         hub: Hub,
         session: Session,
+        caller: Caller,
         receive: Callable[[], Awaitable[dict[str, Any]]],
         send: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
         self._hub = hub
         self._session = session
+        self._caller = caller
         self._receive = receive
         self._send = send
-        self._id = secrets.token_hex(8)
+        # Sorts by time: of two streams that open at once, the same one ends on every gateway.
+        self._id = new_id("e")
         self._notices = Notices()
         self._over = asyncio.Event()
+        self._started = False
 
     async def serve(self) -> None:
         """Stream until the client, the session or the gateway ends."""
-        sessions, watches = self._hub.sessions, self._hub.watches
-        control = await self._hub.bus.subscribe(subjects.session(self._session.id), self._on_control)
-        await self._hub.bus.flush()
-        await sessions.tell(self._session.id, Control("taken", stream=self._id))
         self._hub.streams.add(self._over)
         self._hub.clients.add(self._notices)
         CONNECTIONS.labels("http").inc()
         await self._hub.presence.joined(self._session.principal)
+        control = await self._hub.bus.subscribe(subjects.session(self._session.id), self._on_control)
         gone = asyncio.create_task(self._client_gone())
+        over = asyncio.create_task(self._over.wait())
+        streaming = asyncio.create_task(self._stream())
         try:
-            # Subscribed to the session first, then its watches are read: none can fall in between.
-            for uri, subject in (await sessions.watches(self._session)).items():
-                await watches.add(self._notices, uri, subject)
-            await self._start()
-            writer = asyncio.create_task(self._write_for_ever())
-            over = asyncio.create_task(self._over.wait())
-            await asyncio.wait((gone, over, writer), return_when=asyncio.FIRST_COMPLETED)
-            await end([over, writer])
-            if not gone.done():
+            await asyncio.wait(
+                (gone, over, streaming), timeout=self._caller.lasts_s(), return_when=asyncio.FIRST_COMPLETED
+            )
+            await end([streaming])
+            if not gone.done() and self._started:
                 with contextlib.suppress(OSError):
                     await self._send({"type": "http.response.body", "body": b""})
         finally:
-            await end([gone])
+            await end([gone, over, streaming])
             CONNECTIONS.labels("http").dec()
             self._hub.clients.discard(self._notices)
             self._hub.streams.discard(self._over)
             await control.unsubscribe()
-            await watches.remove_all(self._notices)
+            await self._hub.watches.remove_all(self._notices)
             await self._hub.presence.left(self._session.principal)
+
+    async def _stream(self) -> None:
+        await self._start()
+        await self._hub.bus.flush()
+        await self._hub.sessions.tell(self._session.id, Control("taken", stream=self._id))
+        # Subscribed to the session first, then its watches are read: none can fall in between.
+        await self._hub.watches.add_all(self._notices, await self._hub.sessions.watches(self._session))
+        await self._write_for_ever()
 
     async def _on_control(self, message: Msg) -> None:
         try:
@@ -80,7 +88,7 @@ class EventStream:
                 await self._hub.watches.add(self._notices, control.uri, control.subject)
             case "unwatch":
                 await self._hub.watches.remove(self._notices, control.uri)
-            case "taken" if control.stream != self._id:
+            case "taken" if control.stream > self._id:
                 self._over.set()
             case "ended":
                 self._over.set()
@@ -92,6 +100,7 @@ class EventStream:
             (b"x-accel-buffering", b"no"),
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._started = True
         await self._chunk(b": open\n\n")
 
     async def _write_for_ever(self) -> None:

@@ -11,13 +11,12 @@ from typing import Any
 
 from aicp_common.admin import respond
 from aicp_common.cancellation import end
-from aicp_common.envelope import Principal
 from aicp_common.errors import AicpError, Internal, InvalidArgument, NotFound, TooLarge
 from aicp_common.tracing import is_traceparent
 from aicp_gateway.dispatch import Dispatch
 from aicp_gateway.eventstream import EventStream
 from aicp_gateway.hub import Hub
-from aicp_gateway.identity import Facts
+from aicp_gateway.identity import GUEST_PREFIX, Caller, Facts
 from aicp_gateway.metrics import MESSAGES
 from aicp_gateway.protocol.engine import Call, Cancel, Conversation, Send, Unwatch
 from aicp_gateway.protocol.jsonrpc import INVALID_REQUEST, encode_error
@@ -37,10 +36,11 @@ REVISION_HEADER = "mcp-protocol-version"
 class HttpRequest:
     """One HTTP request to the MCP endpoint."""
 
-    def __init__(self, hub: Hub, facts: Facts, principal: Principal, receive: AsgiReceive, send: AsgiSend) -> None:
+    def __init__(self, hub: Hub, facts: Facts, caller: Caller, receive: AsgiReceive, send: AsgiSend) -> None:
         self._hub = hub
         self._facts = facts
-        self._principal = principal
+        self._caller = caller
+        self._principal = caller.principal
         self._receive = receive
         self._send = send
         self._dispatch = Dispatch(hub.bus, "http")
@@ -141,7 +141,7 @@ class HttpRequest:
             await self._reject(406, "GET opens the event stream; the Accept header must have text/event-stream")
             return
         session = await self._session()
-        await EventStream(self._hub, session, self._receive, self._send).serve()
+        await EventStream(self._hub, session, self._caller, self._receive, self._send).serve()
 
     async def _session(self) -> Session:
         """The session that the headers name.
@@ -170,7 +170,7 @@ class HttpRequest:
         if self._hub.settings.jwt_required:
             return session.principal == self._principal
         # On an open hub the session id alone says who it is; a name given again must be the same one.
-        return self._principal.agent.startswith("guest-") or session.principal.agent == self._principal.agent
+        return self._principal.agent.startswith(GUEST_PREFIX) or session.principal.agent == self._principal.agent
 
     async def _body(self) -> bytes:
         """The whole body.

@@ -1,6 +1,7 @@
 """Who is calling: from a bearer token, or on an open hub from the name that the client gives itself."""
 
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from aicp_common.ids import RESERVED_AGENTS, id_from_text, require_id
 from aicp_gateway.settings import GatewaySettings
 
 DEFAULT_TENANT = "default"
+GUEST_PREFIX = "guest-"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -24,6 +26,19 @@ class Facts:
     headers: Mapping[str, str]
     """Names in lower case."""
     query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a connection belongs to."""
+
+    principal: Principal
+    expires_at: float | None = None
+    """When its token ends, in seconds since the epoch; None on an open hub."""
+
+    def lasts_s(self) -> float | None:
+        """How long from now the token is valid; None: for ever."""
+        return None if self.expires_at is None else max(0.0, self.expires_at - time.time())
 
 
 class Identity:
@@ -52,7 +67,7 @@ class Identity:
                 f"pages of {origin[:200]!r} may not use this hub", hint="the operator can add its host to ALLOWED_HOSTS"
             )
 
-    def principal(self, facts: Facts) -> Principal:
+    def caller(self, facts: Facts) -> Caller:
         """Who is calling.
 
         Raises:
@@ -63,11 +78,13 @@ class Identity:
         if self._settings.jwt_required:
             return self._from_token(facts)
         given = facts.headers.get("x-aicp-agent") or parse_qs(facts.query).get("agent", [""])[0]
-        agent = require_id(given.strip().lower(), "the agent name") if given else f"guest-{secrets.token_hex(4)}"
+        agent = (
+            require_id(given.strip().lower(), "the agent name") if given else f"{GUEST_PREFIX}{secrets.token_hex(4)}"
+        )
         _refuse_reserved(agent)
-        return Principal(tenant=DEFAULT_TENANT, agent=agent, user=agent, scopes=(ALL_SCOPES,))
+        return Caller(Principal(tenant=DEFAULT_TENANT, agent=agent, user=agent, scopes=(ALL_SCOPES,)))
 
-    def _from_token(self, facts: Facts) -> Principal:
+    def _from_token(self, facts: Facts) -> Caller:
         kind, _, token = facts.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             raise Unauthenticated("a token is needed", expected="the header Authorization: Bearer TOKEN")
@@ -81,23 +98,33 @@ class Identity:
                 options={"require": ["sub", "exp"], "verify_aud": bool(self._settings.jwt_audience)},
             )
         except jwt.PyJWTError as error:
-            raise Unauthenticated(f"the token is not valid: {error}") from error
-        user = str(claims["sub"])
-        agent = id_from_text(str(claims.get("agent") or user))
+            raise Unauthenticated(f"the token is not valid: {str(error).lower()}") from error
+        user = _text(claims, "sub", "")
+        agent = id_from_text(_text(claims, "agent", user))
         _refuse_reserved(agent)
-        return Principal(
-            tenant=require_id(str(claims.get("tenant") or DEFAULT_TENANT), "the token's tenant"),
+        principal = Principal(
+            tenant=require_id(_text(claims, "tenant", DEFAULT_TENANT), "the token's tenant"),
             agent=agent,
             user=user[:200],
             scopes=_scopes(claims),
         )
+        return Caller(principal, expires_at=float(claims["exp"]))
+
+
+def _text(claims: dict[str, Any], name: str, default: str) -> str:
+    value = claims.get(name, default)
+    if not isinstance(value, str) or not value.strip():
+        raise Unauthenticated(f"the token's claim {name!r} is {value!r}", expected="a text that is not empty")
+    return value
 
 
 def _scopes(claims: dict[str, Any]) -> tuple[str, ...]:
     """The `scope` claim restricts; a token without one may do everything in its tenant."""
     if "scope" not in claims:
         return (ALL_SCOPES,)
-    return tuple(sorted(set(str(claims["scope"]).split())))
+    if not isinstance(claims["scope"], str):
+        raise Unauthenticated("the token's claim 'scope' is not a text", expected="scopes separated by spaces")
+    return tuple(sorted(set(claims["scope"].split())))
 
 
 def _refuse_reserved(agent: str) -> None:

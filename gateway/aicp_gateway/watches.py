@@ -39,18 +39,19 @@ class Watches:
         Raises:
             Busy: the client watches as much as one may.
         """
+        await self.add_all(notices, {uri: subject})
+
+    async def add_all(self, notices: Notices, subjects: dict[str, str]) -> None:
+        """As `add`, for many: `subjects` by URI."""
         async with self._lock:
             mine = self._subjects.setdefault(notices, {})
-            if uri in mine:
-                return
-            if len(mine) >= MAX_WATCHES:
-                raise Busy(f"a client may subscribe to {MAX_WATCHES} resources", hint="unsubscribe from some first")
-            feed = self._feeds.get(subject)
-            if feed is None:
-                feed = _Feed(await self._bus.subscribe(subject, lambda message: self._tell(subject, message)))
-                self._feeds[subject] = feed
-            feed.listeners[notices, uri] = None
-            mine[uri] = subject
+            for uri, subject in subjects.items():
+                if uri in mine:
+                    continue
+                if len(mine) >= MAX_WATCHES:
+                    raise Busy(f"a client may subscribe to {MAX_WATCHES} resources", hint="unsubscribe from some first")
+                await self._join(subject, notices, uri)
+                mine[uri] = subject
         # The client may change the resource the moment it has our answer: NATS must know of us by then.
         await self._bus.flush()
 
@@ -67,6 +68,13 @@ class Watches:
         async with self._lock:
             for uri, subject in self._subjects.pop(notices, {}).items():
                 await self._leave(subject, notices, uri)
+
+    async def _join(self, subject: str, notices: Notices, uri: str) -> None:
+        feed = self._feeds.get(subject)
+        if feed is None:
+            feed = _Feed(await self._bus.subscribe(subject, lambda message: self._tell(subject, message)))
+            self._feeds[subject] = feed
+        feed.listeners[notices, uri] = None
 
     async def _leave(self, subject: str, notices: Notices, uri: str) -> None:
         feed = self._feeds[subject]

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aicp_common.cancellation import end
-from aicp_common.envelope import Principal
 from aicp_common.errors import AicpError, Internal
 from aicp_gateway.dispatch import Dispatch
 from aicp_gateway.hub import Hub
+from aicp_gateway.identity import Caller
 from aicp_gateway.metrics import CONNECTIONS, MESSAGES, NOTIFICATIONS
 from aicp_gateway.notices import Notices
 from aicp_gateway.protocol.engine import Call, Cancel, Conversation, Send, Unwatch
@@ -23,51 +23,60 @@ AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
 AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
 
 SUBPROTOCOL = "mcp"
+TOKEN_EXPIRED = 4401
+"""Close code; 4000 to 4999 are for applications (RFC 6455, section 7.4.2)."""
 
 
 class WebSocketConnection:
     """One connection, from the accepted upgrade to its end."""
 
-    def __init__(self, hub: Hub, principal: Principal, receive: AsgiReceive, send: AsgiSend) -> None:
+    def __init__(self, hub: Hub, caller: Caller, receive: AsgiReceive, send: AsgiSend) -> None:
         self._hub = hub
-        self._principal = principal
+        self._caller = caller
+        self._principal = caller.principal
         self._receive = receive
         self._send = send
         self._session = f"s-{secrets.token_hex(16)}"
         self._dispatch = Dispatch(hub.bus, "websocket")
         self._notices = Notices()
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
-        self._conversation = Conversation(principal, hub.catalogue, max_in_flight=hub.settings.max_in_flight)
+        self._conversation = Conversation(caller.principal, hub.catalogue, max_in_flight=hub.settings.max_in_flight)
 
     async def serve(self, scope: dict[str, Any]) -> None:
         """Accept, talk until one side goes, and leave nothing behind."""
         await self._receive()  # websocket.connect
         offered = scope.get("subprotocols", [])
         await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
-        messages = MESSAGES.labels("websocket")
         notifier = asyncio.create_task(self._notify_for_ever())
         self._hub.clients.add(self._notices)
         CONNECTIONS.labels("websocket").inc()
         await self._hub.presence.joined(self._principal)
         try:
-            while True:
-                event = await self._receive()
-                if event["type"] == "websocket.disconnect":
-                    return
-                messages.inc()
-                text = event.get("text")
-                if text is None:
-                    await self._write(
-                        encode_error(b"null", INVALID_REQUEST, "the frame is binary; MCP messages are text frames")
-                    )
-                else:
-                    await self._take(text.encode("utf-8", "surrogatepass"))
+            async with asyncio.timeout(self._caller.lasts_s()):
+                await self._read()
+        except TimeoutError:
+            await self._send({"type": "websocket.close", "code": TOKEN_EXPIRED, "reason": "the token has expired"})
         finally:
             CONNECTIONS.labels("websocket").dec()
             self._hub.clients.discard(self._notices)
             await end([notifier, *self._tasks.values()])
             await self._hub.watches.remove_all(self._notices)
             await self._hub.presence.left(self._principal)
+
+    async def _read(self) -> None:
+        messages = MESSAGES.labels("websocket")
+        while True:
+            event = await self._receive()
+            if event["type"] == "websocket.disconnect":
+                return
+            messages.inc()
+            text = event.get("text")
+            if text is None:
+                await self._write(
+                    encode_error(b"null", INVALID_REQUEST, "the frame is binary; MCP messages are text frames")
+                )
+            else:
+                await self._take(text.encode("utf-8", "surrogatepass"))
 
     async def _take(self, data: bytes) -> None:
         for action in self._conversation.receive(data, self._hub.settings.max_message_bytes):

@@ -207,3 +207,36 @@ def test_an_envelope_survives_the_journey(user: str, session: str, scopes: list[
 
 def test_an_error_that_cannot_be_read_is_internal() -> None:
     assert isinstance(decode_error(b"junk"), Internal)
+
+
+async def test_a_flush_that_is_given_up_leaves_the_connection_working(
+    plugin: ServiceProcess, bus: Bus, tenant: str
+) -> None:
+    for _ in range(20):
+        flushing = asyncio.create_task(bus.flush())
+        await asyncio.sleep(0)
+        flushing.cancel()
+    await asyncio.wait_for(bus.flush(), 5)
+    reply = await bus.call("fixture", "echo", envelope(tenant, "alice"), b'{"text":"a"}')
+    assert json.loads(reply.body)["structuredContent"]["text"] == "a"
+
+
+async def test_a_worker_that_stops_answers_every_call_that_reached_it(
+    backend: Backend, plugin: ServiceProcess, bus: Bus, tenant: str
+) -> None:
+    async def call_for_ever(stop: asyncio.Event) -> int:
+        answered = 0
+        while not stop.is_set():
+            reply = await bus.call("fixture", "echo", envelope(tenant, "alice"), b'{"text":"a"}')
+            assert b'"isError":false' in reply.body
+            answered += 1
+        return answered
+
+    stop = asyncio.Event()
+    calling = [asyncio.create_task(call_for_ever(stop)) for _ in range(16)]
+    for _ in range(3):
+        # It shares the calls with the one that goes on, and leaves in the middle of them.
+        second = await asyncio.to_thread(plugin_process(backend).start().wait)
+        assert await asyncio.to_thread(second.stop) == 0
+    stop.set()
+    assert sum(await asyncio.gather(*calling)) > 100

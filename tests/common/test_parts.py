@@ -54,6 +54,10 @@ class Example(Arguments):
     wait_s: Annotated[float | None, Field(ge=0, le=40)] = None
 
 
+class Holder(Arguments):
+    value: Any
+
+
 class Answer(Result):
     status: str
     note: str | None = None
@@ -75,6 +79,12 @@ def test_wrong_arguments_are_named_one_by_one() -> None:
     text = str(wrong.value)
     for part in ("message: ", "priority: ", "'high' or 'low'", "wait_s: ", "40", "extra: no such argument"):
         assert part in text
+    with pytest.raises(InvalidArgument) as wrong:
+        parse_arguments(Example, b'{"message":"m","wait_s":"5"}')
+    assert str(wrong.value) == "wait_s: should be a number, not in quotes, was '5'"
+    with pytest.raises(InvalidArgument, match=r"value\.a\.1: a number is too large"):
+        parse_arguments(Holder, b'{"value":{"a":[1,1e999]}}')
+    assert parse_arguments(Holder, b'{"value":[1e300,"1e999"]}').value == [1e300, "1e999"]
     for body in (b"[]", b"{bad", b'"x"', b'{"message":5}', b'{"message":"\\ud800"}'):
         with pytest.raises(InvalidArgument):
             parse_arguments(Example, body)

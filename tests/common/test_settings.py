@@ -35,11 +35,11 @@ def test_a_value_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("ADMIN_PORT", "abc", "ADMIN_PORT: was 'abc'; allowed: "),
+        ("ADMIN_PORT", "abc", "ADMIN_PORT: was 'abc'; allowed: a whole number"),
         ("ADMIN_PORT", "70000", "65535"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("PORT", "-1", "PORT: was '-1'"),
-        ("JWT_REQUIRED", "perhaps", "JWT_REQUIRED"),
+        ("JWT_REQUIRED", "perhaps", "JWT_REQUIRED: was 'perhaps'; allowed: true or false"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(

@@ -249,6 +249,51 @@ async def test_a_client_that_hangs_up_cancels_its_call(client: HttpClient) -> No
         await client.call("wait_for_log", entry=f"cancelled {mark}")
 
 
+async def test_a_client_that_offers_http_2_in_passing_is_served(gateway: GatewayProcess, client: HttpClient) -> None:
+    await client.initialize()
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
+    lines = [
+        "POST /mcp?agent=alice HTTP/1.1",
+        f"Host: 127.0.0.1:{gateway.http_port}",
+        "Connection: Upgrade, HTTP2-Settings",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in client.headers.items()),
+    ]
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
+    for _ in range(2):
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        answer = await asyncio.wait_for(reader.readuntil(b'"result":{}}'), 10)
+        assert answer.startswith(b"HTTP/1.1 200")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_many_streams_of_a_session_with_many_subscriptions_open_at_once_and_end(gateway: GatewayProcess) -> None:
+    client = HttpClient(f"{gateway.http_url}?agent=alice")
+    await client.initialize()
+    name = secrets.token_hex(4)
+    for number in range(200):
+        await client.request("resources/subscribe", {"uri": f"fixture://things/{name}-{number}"})
+    begun: list[bool] = []
+
+    async def listen() -> None:
+        async with client.http.stream("GET", client.url, headers=client.headers) as stream:
+            begun.append(True)
+            async for _ in stream.aiter_lines():
+                pass
+
+    listening = [asyncio.create_task(listen()) for _ in range(10)]
+    # Each newer one ends the one before it; the session's end ends the last.
+    async with asyncio.timeout(20):
+        while len(begun) < 10 or sum(task.done() for task in listening) < 9:
+            await asyncio.sleep(0.02)
+    assert (await client.http.delete(client.url, headers=client.headers)).status_code == 204
+    await asyncio.wait_for(asyncio.gather(*listening), 10)
+    await client.http.aclose()
+
+
 async def test_health_ready_and_metrics_answer_on_the_public_ports(gateway: GatewayProcess, client: HttpClient) -> None:
     base = gateway.http_url.removesuffix("/mcp")
     assert (await client.http.get(f"{base}/health")).json() == {"status": "ok"}

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import websockets
 
@@ -179,6 +180,11 @@ async def test_a_token_is_needed_where_tokens_are_required(locked_gateway: Gatew
         {"Authorization": f"Bearer {token(exp=int(time.time()) - 5)}"},
         {"Authorization": f"Bearer {token(tenant='a.b')}"},
         {"Authorization": f"Bearer {token(agent='router')}"},
+        {"Authorization": f"Bearer {token(tenant='')}"},
+        {"Authorization": f"Bearer {token(tenant=False)}"},
+        {"Authorization": f"Bearer {token(sub=' ')}"},
+        {"Authorization": f"Bearer {token(scope=['fixture:echo'])}"},
+        {"Authorization": f"Bearer {jwt.encode({'sub': 'a', 'exp': 9999999999}, '', algorithm='none')}"},
     ]
     for headers in bad:
         with pytest.raises(websockets.InvalidStatus) as refused:
@@ -199,7 +205,16 @@ async def test_the_token_says_who_one_is_and_what_one_may_do(locked_gateway: Gat
         assert said["agent"].startswith("alice-example-com-")
         listed = (await client.request("tools/list"))["result"]["tools"]
         assert {tool["name"] for tool in listed} == {"echo", "crash", "read_log", "wait_for_log", "change"}
-        assert "unknown tool" in (await client.request("tools/call", {"name": "sleep"}))["error"]["message"]
+        assert "'fixture:sleep'" in (await client.request("tools/call", {"name": "sleep"}))["error"]["message"]
+
+
+async def test_a_connection_ends_with_its_token(locked_gateway: GatewayProcess) -> None:
+    headers = {"Authorization": f"Bearer {token(exp=int(time.time()) + 2)}"}
+    async with RawClient.connect(locked_gateway.ws_url, additional_headers=headers) as client:
+        await client.initialize()
+        assert (await client.call("echo", text="x"))["text"] == "x"
+        await asyncio.wait_for(client.socket.wait_closed(), 10)
+        assert (client.socket.close_code, client.socket.close_reason) == (4401, "the token has expired")
 
 
 async def test_the_bus_going_away_fails_calls_clearly_and_the_connection_lives_on(own_backend: Backend) -> None:

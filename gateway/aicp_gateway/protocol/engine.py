@@ -11,7 +11,7 @@ import msgspec
 
 from aicp_common import __version__
 from aicp_common.envelope import Principal
-from aicp_common.errors import AicpError, Busy, NotFound, tool_result_of
+from aicp_common.errors import AicpError, Busy, Forbidden, NotFound, tool_result_of
 from aicp_common.tracing import is_traceparent
 from aicp_gateway.catalogue import Catalogue, ResourceEntry
 from aicp_gateway.protocol.jsonrpc import (
@@ -266,11 +266,17 @@ class Conversation:
     def _call_tool(self, request: Request) -> Call:
         params = _decode(request, _CallTool)
         entry = self._catalogue.tool(params.name)
-        if entry is None or not self.principal.may(entry.scope):
+        if entry is not None and not self.principal.may(entry.scope):
+            raise Fault(
+                Forbidden.jsonrpc_code,
+                f"the tool {params.name!r} needs the scope {entry.scope!r}, which the token does not have",
+                request.id,
+            )
+        if entry is None:
             names = ", ".join(self._catalogue.tool_names(self.principal))
             raise Fault(
                 INVALID_PARAMS,
-                f"unknown tool {params.name[:80]!r}; the tools are: {names or 'none, no service is running'}",
+                f"unknown tool {params.name[:80]!r}; the tools are: {names or 'none now'}",
                 request.id,
             )
         arguments = bytes(params.arguments)
