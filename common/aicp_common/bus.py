@@ -6,7 +6,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import nats
@@ -41,7 +41,7 @@ STALLED_S = 0.5
 
 FLUSH_S = 10.0
 
-DELIVERY_S = 2.0
+DELIVERY_S = 5.0
 """How long the taker of a delivery has to say so."""
 
 _TAKEN = b"taken"
@@ -58,6 +58,8 @@ class Reply:
     body: bytes
     origin: str | None = None
     """The `traceparent` of the request that this reply delivers something from, when it is recorded."""
+    receipt: str = ""
+    """Where the sender waits to hear that this reply has arrived; see `Bus.acknowledge`."""
 
 
 class Bus:
@@ -137,8 +139,17 @@ class Bus:
             with contextlib.suppress(OSError, RuntimeError, nats.errors.Error):
                 await self.client.close()
 
-    async def call(self, service: str, method: str, envelope: Envelope, body: bytes) -> Reply:
+    async def call(
+        self, service: str, method: str, envelope: Envelope, body: bytes, *, hands_on: bool = False
+    ) -> Reply:
         """Call `method` of whichever worker of `service` is free, and wait for its answer.
+
+        Args:
+            service: Which.
+            method: Of it.
+            envelope: Who calls, until when.
+            body: JSON.
+            hands_on: The caller hands the reply on to somebody else, and does `acknowledge` itself once that is done.
 
         Raises:
             AicpError: what the service answered with.
@@ -152,11 +163,13 @@ class Bus:
             raise TooLarge(f"the message has {len(payload)} bytes", expected=f"at most {self.client.max_payload}")
         message = await self._request_patiently(service, method, envelope, payload)
         headers = message.headers
-        if headers is None:
-            return Reply(message.data)
-        if ERROR_CODE_HEADER in headers:
+        if headers is not None and ERROR_CODE_HEADER in headers:
             raise decode_error(message.data)
-        return Reply(message.data, headers.get(TRACE_HEADER))
+        origin = headers.get(TRACE_HEADER) if headers is not None else None
+        if message.reply and not hands_on:
+            await self.acknowledge(message.reply, taken=True)
+            return Reply(message.data, origin)
+        return Reply(message.data, origin, message.reply)
 
     async def _request_patiently(self, service: str, method: str, envelope: Envelope, payload: bytes) -> Msg:
         started = time.monotonic()
@@ -193,10 +206,9 @@ class Bus:
 
     async def _on_reply(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject[len(self._inbox) :])
-        awaited = waiting is not None and not waiting.answer.done()
-        if message.reply:
-            await self.client.publish(message.reply, _TAKEN if awaited else _NOT_TAKEN)
-        if waiting is None or not awaited:
+        if waiting is None or waiting.answer.done():
+            if message.reply:
+                await self.acknowledge(message.reply, taken=False)
             return
         if message.headers is not None and BEAT_HEADER in message.headers:
             waiting.heard_at = waiting.loop.time()
@@ -220,6 +232,10 @@ class Bus:
         finally:
             waiting.timer.cancel()
             del self._waiting[token]
+
+    async def acknowledge(self, receipt: str, *, taken: bool) -> None:
+        """Tell the sender of a reply that must not get lost whether somebody has it."""
+        await self.publish(receipt, _TAKEN if taken else _NOT_TAKEN)
 
     async def _wait_connected(self, envelope: Envelope) -> None:
         if self.client.is_connected:
@@ -251,11 +267,24 @@ class Bus:
 
         return await self.client.subscribe(subject, queue=queue, cb=guarded)
 
+    async def finish(self, subscriptions: Iterable[Subscription]) -> None:
+        """Take no more messages of these, and hand those that are under way to their handlers.
+
+        Raises:
+            Unavailable: the bus is away.
+        """
+        leaving = list(subscriptions)
+        for subscription in leaving:
+            await self.client._send_unsubscribe(subscription._id)
+        # `drain` would forget the subscription after a flush of nats-py's, before the last messages are here.
+        await self.flush()
+        await asyncio.gather(*(subscription.drain() for subscription in leaving))  # type: ignore[no-untyped-call]
+
     async def flush(self) -> None:
         """Wait until the server has seen everything that this process sent, subscriptions included.
 
-        It sends a message to itself. nats-py's own `flush` must not be cancelled: the late answer of the server then
-        ends its reader, and the connection is deaf.
+        It sends a message to itself. nats-py's own `flush` lets its PING overtake what waits to be sent, so it says
+        nothing about that; and it must not be cancelled, for the late answer of the server then ends its reader.
 
         Raises:
             Unavailable: the bus is away.

@@ -47,13 +47,12 @@ def new_id(prefix: str) -> str:
 def id_from_text(text: str) -> str:
     """An id for any text, for people's names, mail addresses and subjects of tokens.
 
-    A text that is an id once lower-cased stays readable as it is; any other gets a readable stem and a digest of the
-    whole, so that two different texts never meet in one id.
+    A text that is an id stays as it is; any other gets a readable stem and a digest of the whole, so that two
+    different texts never meet in one id.
     """
-    lowered = text.lower()
-    if _is_id(lowered) is not None:
-        return lowered
-    stem = re.sub(r"[^a-z0-9]+", "-", lowered).strip("-")[:40]
+    if _is_id(text) is not None:
+        return text
+    stem = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40]
     return f"{stem or 'id'}-{digest(text)[:12]}"
 
 

@@ -498,8 +498,7 @@ class Service(Generic[SettingsT]):
     async def _stop_listening(self, micro: nats.micro.Service) -> None:
         """Take no more calls, and begin with those that are here already; `micro.stop` would drop them."""
         if self.bus.connected:
-            listening = [endpoint._subscription for endpoint in micro._endpoints]
-            await asyncio.gather(*(subscription.drain() for subscription in listening if subscription is not None))
+            await self.bus.finish([endpoint._subscription for endpoint in micro._endpoints if endpoint._subscription])
 
     async def _drain(self) -> None:
         if not self._working:

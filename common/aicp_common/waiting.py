@@ -1,6 +1,7 @@
 """Waiting for a change: a signal on the bus wakes, and a re-read of state every few seconds makes up for lost ones."""
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -59,10 +60,10 @@ class Waiters:
                 left_s = until - time.monotonic()
                 if left_s <= 0 or self._closed:
                     return None
-                try:
-                    await asyncio.wait_for(event.wait(), min(left_s, REREAD_S))
-                except TimeoutError:
-                    continue
+                with contextlib.suppress(TimeoutError):
+                    # Not `wait_for`, which before Python 3.12 may lose a cancellation.
+                    async with asyncio.timeout(min(left_s, REREAD_S)):
+                        await event.wait()
         finally:
             waiting.discard(event)
             if not waiting and self._events.get(subject) is waiting:

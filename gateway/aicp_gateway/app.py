@@ -27,7 +27,7 @@ class App:
 
     async def __call__(self, scope: dict[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
         if scope["type"] == "http" and scope["path"] in PATHS:
-            await self._admin(scope, receive, send)
+            await self._look(scope, receive, send)
             return
         if scope["path"].rstrip("/") != ENDPOINT:
             await self._nothing_here(scope, send)
@@ -46,6 +46,16 @@ class App:
             await WebSocketConnection(self._hub, caller, receive, send).serve(scope)
         else:
             await HttpRequest(self._hub, facts, caller, receive, send).serve(scope["method"])
+
+    async def _look(self, scope: dict[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+        try:
+            # Probes of /health and /ready come under any address; the figures are for this machine's own.
+            if scope["path"] == "/metrics":
+                self._hub.identity.check_origin(facts_of(scope))
+        except AicpError as error:
+            await refuse(send, error)
+        else:
+            await self._admin(scope, receive, send)
 
     async def _nothing_here(self, scope: dict[str, Any], send: AsgiSend) -> None:
         if scope["type"] == "websocket":

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 CALL_DEADLINE_S = 45.0
 """No tool call blocks longer than this: common clients give up at 60 s."""
+
+
+Write = Callable[[bytes], Awaitable[None]]
 
 
 class _Watched(msgspec.Struct):
@@ -55,7 +59,7 @@ class Dispatch:
             ) as inner:
                 current_traceparent.set(inner)
                 envelope = Envelope(principal, int((time.time() + CALL_DEADLINE_S) * 1000), inner, request_id, session)
-                reply = await self._bus.call(call.service, call.method, envelope, call.body)
+                reply = await self._bus.call(call.service, call.method, envelope, call.body, hands_on=True)
             if reply.origin is not None:
                 # The reply hands on something that another client began: this is where it arrives.
                 with span("gateway.deliver", reply.origin, "consumer"):
@@ -81,13 +85,34 @@ class Dispatch:
             REQUESTS.labels(call.label, self._transport, outcome).inc()
             REQUEST_SECONDS.labels(call.label).observe(time.perf_counter() - started)
 
-    async def message(self, conversation: Conversation, call: Call, session: str, traceparent: str = "") -> bytes:
-        """The JSON-RPC message that answers a call that needs nothing but the service's reply."""
+    async def answer(
+        self, conversation: Conversation, call: Call, session: str, write: Write, traceparent: str = ""
+    ) -> None:
+        """Carry out a call that needs nothing but the service's reply, and give the client its answer.
+
+        Args:
+            conversation: Makes the answer.
+            call: What to call.
+            session: The client's session.
+            write: Gives a message to the client.
+            traceparent: From the transport.
+
+        Raises:
+            OSError: the client has gone. The service is told that nobody took its reply.
+        """
+        receipt = ""
         try:
             reply = await self.perform(call, conversation.principal, session, traceparent)
+            message, receipt = conversation.answer(call, reply.body), reply.receipt
         except AicpError as error:
-            return conversation.fail(call, error)
-        return conversation.answer(call, reply.body)
+            message = conversation.fail(call, error)
+        written = False
+        try:
+            await write(message)
+            written = True
+        finally:
+            if receipt:
+                await self._bus.acknowledge(receipt, taken=written)
 
     async def watched_subject(self, call: Call, principal: Principal, session: str) -> str:
         """The NATS subject on which changes of a resource are told.

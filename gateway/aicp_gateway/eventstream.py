@@ -45,14 +45,12 @@ class EventStream:
 
     async def serve(self) -> None:
         """Stream until the client, the session or the gateway ends."""
-        self._hub.streams.add(self._over)
-        self._hub.clients.add(self._notices)
-        CONNECTIONS.labels("http").inc()
-        await self._hub.presence.joined(self._session.principal)
-        control = await self._hub.bus.subscribe(subjects.session(self._session.id), self._on_control)
         gone = asyncio.create_task(self._client_gone())
         over = asyncio.create_task(self._over.wait())
         streaming = asyncio.create_task(self._stream())
+        self._hub.streams.add(self._over)
+        self._hub.clients.add(self._notices)
+        CONNECTIONS.labels("http").inc()
         try:
             await asyncio.wait(
                 (gone, over, streaming), timeout=self._caller.lasts_s(), return_when=asyncio.FIRST_COMPLETED
@@ -66,17 +64,23 @@ class EventStream:
             CONNECTIONS.labels("http").dec()
             self._hub.clients.discard(self._notices)
             self._hub.streams.discard(self._over)
-            await control.unsubscribe()
             await self._hub.watches.remove_all(self._notices)
-            await self._hub.presence.left(self._session.principal)
 
     async def _stream(self) -> None:
         await self._start()
-        await self._hub.bus.flush()
-        await self._hub.sessions.tell(self._session.id, Control("taken", stream=self._id))
-        # Subscribed to the session first, then its watches are read: none can fall in between.
-        await self._hub.watches.add_all(self._notices, await self._hub.sessions.watches(self._session))
-        await self._write_for_ever()
+        await self._hub.presence.joined(self._session.principal)
+        try:
+            control = await self._hub.bus.subscribe(subjects.session(self._session.id), self._on_control)
+            try:
+                await self._hub.bus.flush()
+                await self._hub.sessions.tell(self._session.id, Control("taken", stream=self._id))
+                # Subscribed to the session first, then its watches are read: none can fall in between.
+                await self._hub.watches.add_all(self._notices, await self._hub.sessions.watches(self._session))
+                await self._write_for_ever()
+            finally:
+                await control.unsubscribe()
+        finally:
+            await self._hub.presence.left(self._session.principal)
 
     async def _on_control(self, message: Msg) -> None:
         try:

@@ -109,19 +109,24 @@ class HttpRequest:
         if call.kind == "watch":
             work = asyncio.create_task(self._watch(call, session, conversation))
         else:
-            work = asyncio.create_task(self._dispatch.message(conversation, call, session.id, traceparent))
+            work = asyncio.create_task(self._dispatch.answer(conversation, call, session.id, self._write, traceparent))
         gone = asyncio.create_task(self._client_gone())
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                # Nobody is left to take the answer: what waits for it must not claim work.
-                return
-            with contextlib.suppress(OSError):
-                await respond(self._send, 200, work.result(), JSON)
+            # When the client went first, nobody is left to take the answer: what waits for it must not claim work.
+            if work.done():
+                with contextlib.suppress(OSError):
+                    work.result()
         finally:
             await end([work, gone])
 
-    async def _watch(self, call: Call, session: Session, conversation: Conversation) -> bytes:
+    async def _write(self, message: bytes) -> None:
+        await respond(self._send, 200, message, JSON)
+
+    async def _watch(self, call: Call, session: Session, conversation: Conversation) -> None:
+        await self._write(await self._watched(call, session, conversation))
+
+    async def _watched(self, call: Call, session: Session, conversation: Conversation) -> bytes:
         try:
             subject = await self._dispatch.watched_subject(call, session.principal, session.id)
             await self._hub.sessions.watch(session, call.uri, subject)

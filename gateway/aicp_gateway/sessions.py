@@ -15,6 +15,9 @@ from aicp_common.ids import is_id
 from aicp_common.store import redis_errors
 from aicp_gateway.watches import MAX_WATCHES
 
+UNUSED_TTL_S = 600
+"""How long a session lives that nobody has used after `initialize`."""
+
 
 class Session(msgspec.Struct, frozen=True):
     """What any gateway needs to know to serve a request of a session."""
@@ -52,7 +55,7 @@ class Sessions:
         """Begin a session. Its id cannot be guessed: whoever has it may use the session."""
         session = Session(f"s-{secrets.token_hex(16)}", principal, revision, client_name, int(time.time() * 1000))
         async with redis_errors():
-            await self._redis.set(_key(session.id), encode_json(session), ex=self._ttl_s)
+            await self._redis.set(_key(session.id), encode_json(session), ex=min(self._ttl_s, UNUSED_TTL_S))
         return session
 
     async def find(self, session_id: str) -> Session:

@@ -95,13 +95,12 @@ class WebSocketConnection:
 
     async def _perform(self, call: Call) -> None:
         try:
-            if call.kind == "watch":
-                message = await self._watch(call)
-            else:
-                message = await self._dispatch.message(self._conversation, call, self._session)
+            # A client that went away meanwhile has no use for the answer.
             with contextlib.suppress(OSError):
-                # A client that went away meanwhile has no use for the answer.
-                await self._write(message)
+                if call.kind == "watch":
+                    await self._write(await self._watch(call))
+                else:
+                    await self._dispatch.answer(self._conversation, call, self._session, self._write)
         finally:
             self._conversation.finish(call)
             if self._tasks.get(call.id) is asyncio.current_task():

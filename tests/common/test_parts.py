@@ -24,9 +24,9 @@ def test_any_text_becomes_an_id(text: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_two_texts_meet_in_one_id_only_if_they_differ_in_case_alone(one: str, other: str) -> None:
-    if id_from_text(one) == id_from_text(other):
-        assert one.lower() == other.lower()
+def test_two_texts_never_meet_in_one_id(one: str, other: str) -> None:
+    assert (id_from_text(one) == id_from_text(other)) == (one == other)
+    assert id_from_text("BOB") != id_from_text("bob") == "bob"
 
 
 def test_new_ids_are_ids_and_sort_by_time() -> None:

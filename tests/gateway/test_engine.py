@@ -112,6 +112,7 @@ def test_an_id_of_another_kind_is_refused_with_what_is_expected(id: Any) -> None
         (b"\xff\xfe", -32700, "JSON"),
         (b"[" * 100_000, -32600, "batch"),
         (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":' + b'{"a":' * 100_000, -32700, "deep"),
+        (b'{"jsonrpc":"2.0","id":"\xff","method":"ping"}', -32600, "string or an integer"),
         (b"[]", -32600, "batch"),
         (b"5", -32600, "object"),
         (b'"text"', -32600, "object"),

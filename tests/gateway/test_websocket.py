@@ -314,6 +314,25 @@ def _resident_mib(gateway: GatewayProcess) -> float:
     return int(line.split()[1]) / 1024
 
 
+async def test_clients_that_leave_while_they_subscribe_disturb_nobody(
+    gateway: GatewayProcess, alice: RawClient
+) -> None:
+    async def subscribe_and_leave(number: int) -> None:
+        async with websockets.connect(gateway.ws_url) as socket:
+            info = {"clientInfo": {"name": "hasty", "version": "1"}}
+            await socket.send(json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": info}))
+            for id in range(1, 21):
+                params = {"uri": f"fixture://things/hasty-{number}-{id}"}
+                message = {"jsonrpc": "2.0", "id": id, "method": "resources/subscribe", "params": params}
+                await socket.send(json.dumps(message))
+            await asyncio.sleep(number * 0.003)
+            socket.transport.abort()
+
+    for _ in range(3):
+        await asyncio.gather(*(subscribe_and_leave(number) for number in range(10)))
+        assert (await asyncio.wait_for(alice.call("echo", text="x"), 5))["text"] == "x"
+
+
 async def test_what_nobody_took_goes_back(gateway: GatewayProcess, alice: RawClient) -> None:
     mark = secrets.token_hex(4)
     async with RawClient.connect(gateway.ws_url, "eve") as eve:

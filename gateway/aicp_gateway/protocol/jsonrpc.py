@@ -134,7 +134,16 @@ def _response(frame: _Frame, id: bytes | None) -> Response:
 
 
 def _is_id(id: bytes) -> bool:
-    return len(id) <= MAX_ID_BYTES and (id[:1] == b'"' or _INTEGER(id) is not None)
+    return len(id) <= MAX_ID_BYTES and (_INTEGER(id) is not None or (id[:1] == b'"' and _is_utf8(id)))
+
+
+def _is_utf8(text: bytes) -> bool:
+    # What stays raw is not decoded by anybody, and HTTP bodies may hold any bytes.
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _echo(id: bytes | None) -> bytes:
