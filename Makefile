@@ -137,7 +137,7 @@ test: lint format-check types boundaries pytest ## Run every check and every tes
 
 .PHONY: pytest
 pytest: dev ## Run the tests alone: make pytest ARGS="tests/... -k name"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Look for bugs and bad style (ruff)

@@ -134,6 +134,7 @@ def welcome_text(
     )
     warning = (
         f"\nWarning: bound to {host} without JWT_REQUIRED=true, anybody who reaches these ports can act as any agent.\n"
+        "Only requests for this machine's own names are taken; name others that it is reached by in ALLOWED_HOSTS.\n"
         if host not in _LOOPBACK and not with_token
         else ""
     )

@@ -246,7 +246,7 @@ class Conversation:
                 "resources": {"subscribe": True, "listChanged": True},
             },
             "serverInfo": {"name": "aicp", "title": "AICP hub", "version": __version__},
-            "instructions": f"{self._catalogue.instructions}\nYour name here is {self.principal.agent!r}.",
+            "instructions": f"You are the agent {self.principal.agent!r}. {self._catalogue.instructions}",
         }
         return encode_result(request.id, msgspec.json.encode(result))
 
