@@ -11,15 +11,15 @@ from typing import Any
 
 from mcp import ClientSession
 from mcp.client.websocket import websocket_client
+from mcp.types import ResourceUpdatedNotification, ServerNotification, TextResourceContents
 from pydantic import AnyUrl
 
 updated: asyncio.Queue[str] = asyncio.Queue()
 
 
 async def on_message(message: Any) -> None:
-    root = getattr(message, "root", None)
-    if getattr(root, "method", "") == "notifications/resources/updated":
-        await updated.put(str(root.params.uri))
+    if isinstance(message, ServerNotification) and isinstance(message.root, ResourceUpdatedNotification):
+        await updated.put(str(message.root.params.uri))
 
 
 async def call(session: ClientSession, tool: str, **arguments: Any) -> Any:
@@ -60,6 +60,8 @@ async def main(url: str) -> None:
         await call(alice, "share_context", context_key=key, context_value={"phase": "development", "progress": 75})
         told = await asyncio.wait_for(updated.get(), 10)
         read = await bob.read_resource(AnyUrl(uri))
+        [content] = read.contents
+        assert isinstance(content, TextResourceContents)
         working = asyncio.create_task(bob_works(bob))
         routed = await call(alice, "route_to_agent", message="analyse this", target_capabilities=[skill], wait_s=20)
         await working
@@ -67,7 +69,7 @@ async def main(url: str) -> None:
             "revision": shake.protocolVersion,
             "status": routed["status"],
             "result": routed["result"],
-            "context": json.loads(read.contents[0].text)["value"],
+            "context": json.loads(content.text)["value"],
             "updated": told,
             "uri": uri,
         }
