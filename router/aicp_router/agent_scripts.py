@@ -4,6 +4,9 @@ Keys of a tenant, after its prefix: `agents` (hash: name to profile), `agents:ve
 (hash: name to max_concurrency), `presence` (sorted set: agent, last seen in ms; those who are online), `seen` (sorted
 set: registered agent, when it was last known to be online), `loads` (hash: agent to tasks that it has or that wait for
 it; kept by the scripts of tasks).
+
+Events: `registered`, `online`, `offline`, `left` (a guest that has gone, or an agent that said so), `forgotten` (one
+that was away for long).
 """
 
 from collections.abc import Iterable
@@ -13,6 +16,16 @@ from typing import cast
 from redis.asyncio import Redis
 
 from aicp_common.store import Script
+
+_DROP = """
+local function drop(agent, what, traceparent)
+  emit('agent', agent, what, '{"agent":"' .. agent .. '"}', traceparent)
+  redis.call('HDEL', prefix .. ':agents', agent)
+  redis.call('HDEL', prefix .. ':slots', agent)
+  redis.call('INCR', prefix .. ':agents:version')
+  redis.call('ZREM', prefix .. ':seen', agent)
+end
+"""
 
 _REGISTER = Script(
     ["agent", "profile", "slots", "cap", "data", "traceparent"],
@@ -102,9 +115,49 @@ async def go_offline(redis: Redis, tenant: str, *, agent: str, online_ms: int) -
     await _GO_OFFLINE(redis, tenant, agent=agent, online_ms=online_ms)
 
 
+_LEAVE_NETWORK = Script(
+    ["agent", "traceparent"],
+    _DROP
+    + """
+if redis.call('HEXISTS', prefix .. ':agents', agent) == 0 then return 0 end
+drop(agent, 'left', traceparent)
+return 1
+""",
+)
+
+
+async def leave_network(redis: Redis, tenant: str, *, agent: str, traceparent: str) -> bool:
+    """Drop the profile of an agent that wants to leave; False when it has none."""
+    return bool(await _LEAVE_NETWORK(redis, tenant, agent=agent, traceparent=traceparent))
+
+
+_DEPART = Script(
+    ["agent", "online_ms"],
+    _DROP
+    + """
+local presence = prefix .. ':presence'
+local seen, now = redis.call('ZSCORE', presence, agent), now_ms()
+if not seen or tonumber(seen) > now - tonumber(online_ms) then return end
+if redis.call('HEXISTS', prefix .. ':agents', agent) == 1 then drop(agent, 'left', '') end
+-- As long as anything waits for it, the sweep has to find it again. Answered tasks stand far before these.
+local since = string.format('%.0f', now - 5e11)
+if redis.call('ZCOUNT', prefix .. ':queue:' .. agent, since, '+inf') == 0 then redis.call('ZREM', presence, agent) end
+""",
+)
+
+
+async def depart(redis: Redis, tenant: str, *, agent: str, online_ms: int) -> None:
+    """Drop the profile of a guest that has not been seen for `online_ms`: it will not come back under this name.
+
+    It stays due for the sweep until nothing waits for it any more.
+    """
+    await _DEPART(redis, tenant, agent=agent, online_ms=online_ms)
+
+
 _FORGET = Script(
     ["agent", "retention_ms"],
-    """
+    _DROP
+    + """
 local seen, now = prefix .. ':seen', now_ms()
 if redis.call('ZSCORE', prefix .. ':presence', agent) then
   redis.call('ZADD', seen, now, agent)
@@ -113,11 +166,7 @@ end
 local last = redis.call('ZSCORE', seen, agent)
 if not last or tonumber(last) > now - tonumber(retention_ms) then return end
 if redis.call('HEXISTS', prefix .. ':loads', agent) == 1 then return end
-emit('agent', agent, 'forgotten', '{"agent":"' .. agent .. '"}', '')
-redis.call('HDEL', prefix .. ':agents', agent)
-redis.call('HDEL', prefix .. ':slots', agent)
-redis.call('INCR', prefix .. ':agents:version')
-redis.call('ZREM', seen, agent)
+drop(agent, 'forgotten', '')
 """,
 )
 

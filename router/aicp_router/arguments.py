@@ -1,8 +1,10 @@
 """Checks of arguments that several tools share."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, field_validator
+import msgspec
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
 from aicp_common.envelope import encode_json
 from aicp_common.errors import InvalidArgument, TooLarge
@@ -18,9 +20,24 @@ MAX_ANSWER_BYTES = 64 * 1024
 MAX_DEADLINE_S = 7 * 86_400
 DAY_S = 86_400
 
+MAX_KEY_CHARACTERS = 256
+KEY_RULE = (
+    f'1 to {MAX_KEY_CHARACTERS} characters: segments of A-Z a-z 0-9 . _ ~ : @ - separated by "/", none empty, '
+    'none "." or ".."'
+)
+"""What a key of the shared context may be; the state hub, which keeps them, has the same rule."""
+
+_is_key = re.compile(r"(?!\.{1,2}(/|$))[A-Za-z0-9._~:@-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9._~:@-]+)*").fullmatch
+_CONTEXT_URI = "aicp://context/"
+
+
+def lowered(name: Any) -> Any:
+    """An agent's name as the gateway writes names; what is no text is left for the check that follows."""
+    return name.strip().lower() if isinstance(name, str) else name
+
+
 Capability = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
-ContextKey = Annotated[str, StringConstraints(min_length=1, max_length=512)]
-AgentName = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+AgentName = Annotated[str, BeforeValidator(lowered), StringConstraints(pattern=ID_PATTERN)]
 TaskId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 WaitS = Annotated[float, Field(ge=0, le=MAX_WAIT_S)]
 
@@ -34,16 +51,25 @@ class OrderArguments(Arguments):
         "conversation. aicp://context/KEY in it brings that key of the shared context along.",
     )
     target_capabilities: list[Capability] | None = Field(
-        None, max_length=32, description='What the agent should be able to do: ["analysis", "번역"]. Best fit wins.'
-    )
-    context: ContextKey | list[ContextKey] | dict[str, Any] | None = Field(
         None,
-        description="A key of the shared context, or a list of keys, that the worker shall read with the task; or a "
-        "JSON object that is sent along.",
+        max_length=32,
+        description='What the agent should be able to do, as a list: ["analysis"] or ["data analysis", "번역"]. '
+        "Best fit wins.",
     )
-    priority: Priority = Field("normal", description="interactive: somebody waits. batch: whenever there is time.")
+    context: str | list[str] | dict[str, Any] | None = Field(
+        None,
+        description='What the worker gets with the task: a JSON object that is sent along, {"rows": [1, 2]}, not as '
+        'text; or a key of the shared context, "project/plan", or a list of keys, ["project/plan", "notes"], which '
+        "are read when the task is delivered.",
+    )
+    priority: Priority = Field(
+        "normal", description='"interactive": somebody waits. "normal". "batch": whenever there is time.'
+    )
     deadline_s: float = Field(
-        DAY_S, ge=1, le=MAX_DEADLINE_S, description="The task fails when it is not done in this many seconds."
+        DAY_S,
+        ge=1,
+        le=MAX_DEADLINE_S,
+        description="The task fails when it is not done in this many seconds, e.g. 3600. Default: a day.",
     )
     idempotency_key: str | None = Field(
         None,
@@ -67,19 +93,36 @@ def context_of(context: str | list[str] | dict[str, Any] | None) -> tuple[str, l
     """The argument `context` as inline JSON and as keys; one of the two is empty.
 
     Raises:
-        TooLarge, InvalidArgument: it is too big.
+        TooLarge: the object is too big.
+        InvalidArgument: there are too many keys, or one that is none.
     """
     match context:
         case None:
             return "", []
         case str():
-            return "", [context]
+            return "", [_key(context)]
         case list():
             if len(context) > MAX_KEYS:
                 raise InvalidArgument(f"context: {len(context)} keys", expected=f"at most {MAX_KEYS}")
-            return "", list(dict.fromkeys(context))
+            return "", list(dict.fromkeys(map(_key, context)))
         case dict():
             return bounded_json("context", context, MAX_CONTEXT_BYTES), []
+
+
+def _key(text: str) -> str:
+    if len(text) <= MAX_KEY_CHARACTERS and _is_key(text):
+        return text
+    try:
+        meant = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        meant = None
+    was = repr(text if len(text) <= 60 else text[:60] + "…")
+    if isinstance(meant, dict | list):
+        what = "the object" if isinstance(meant, dict) else "the list of keys"
+        raise InvalidArgument(f"context: send {what} itself, not as text; was {was}", expected="an object or keys")
+    if text.startswith(_CONTEXT_URI):
+        raise InvalidArgument(f"context: {was} is a URI", expected=f"the key alone, what follows {_CONTEXT_URI}")
+    raise InvalidArgument(f"context: {was} is no key of the shared context", expected=f"a key: {KEY_RULE}")
 
 
 def bounded_json(field: str, value: Any, max_bytes: int) -> str:

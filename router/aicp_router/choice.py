@@ -64,8 +64,11 @@ def named(requester: str, agents: Mapping[str, Agent], name: str, *, may_name_it
             f"agent: {name!r} is you", expected="another agent", hint="list_agents shows who is there"
         )
     agent = agents.get(name)
-    if agent is None:
-        others = sorted(one for one in agents if one != requester)
+    if agent is None or agent.gone:
+        others = sorted(
+            (one for one, other in agents.items() if one != requester and not other.gone),
+            key=lambda one: (not agents[one].online, one),
+        )
         there = ", ".join(_introduce(agents[one]) for one in others[:10]) or "nobody yet"
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
         raise NotFound(
@@ -90,6 +93,7 @@ def matches_of(
         agent.candidate()
         for agent in agents
         if agent.profile is not None
+        and not agent.gone
         and agent.name != requester
         and agent.name not in passed
         and agent.accepts(requester)
@@ -130,9 +134,9 @@ def why_nobody(capabilities: Sequence[str], matches: Sequence[Match]) -> str:
 
 
 def nearest(matches: Sequence[Match], agents: Mapping[str, Agent]) -> list[Nearest]:
-    """The agents that came nearest, and what they can do."""
+    """The agents that came nearest, those who are online first, and what they can do."""
     found = []
-    for match in matches[:_SHOWN]:
+    for match in sorted(matches, key=lambda match: not agents[match.agent].online)[:_SHOWN]:
         profile = agents[match.agent].profile
         if profile is not None:
             found.append(

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from aicp_common.bus import Bus
 from aicp_common.envelope import Envelope, Principal, encode_json
-from aicp_common.errors import AicpError
+from aicp_common.errors import AicpError, Forbidden, Internal, NotFound, decode_error
 from aicp_common.tool import Result
 from aicp_router.tasks import Kind, Priority, Question, Record, at
 
@@ -22,6 +23,8 @@ MAX_SHARED_BYTES = 256 * 1024
 """Of shared context in one delivery; what is over it, the worker reads by itself."""
 
 _READ_S = 5.0
+_GLANCE_S = 2.0
+"""The same for a look whether the keys are there, which is a courtesy to the requester."""
 _REFERENCE = re.compile(r"aicp://context/([^\s\"'<>()\[\]{}|\\^`]+)")
 
 
@@ -94,29 +97,52 @@ class Reader:
             scopes=tuple(msgspec.json.decode(fields["scopes"])),
         )
         # The claim is made: an answer without the values is worth more than none.
-        patience_s = min(_READ_S, envelope.remaining_s() - 0.5)
-        inner = Envelope(who, int((time.time() + patience_s) * 1000), envelope.traceparent, envelope.request_id)
+        inner = _hurried(envelope, who, _READ_S)
         values = await asyncio.gather(*(self._read(inner, key) for key in keys[:MAX_KEYS]))
         found = dict(zip(keys, values, strict=False))
         for key in keys[MAX_KEYS:]:
             found[key] = SharedContext(missing=f"a task brings at most {MAX_KEYS} keys along; read it with get_context")
         return _bounded(found, min(room_bytes, MAX_SHARED_BYTES))
 
+    async def missing(self, envelope: Envelope, keys: Sequence[str]) -> list[str]:
+        """Those of `keys` that the caller cannot read now, because they are not there or not for it. A key of which the
+        state hub did not say so in a short time is not among them."""
+        inner = _hurried(envelope, envelope.principal, _GLANCE_S)
+        there = await asyncio.gather(*(self._is_there(inner, key) for key in keys[:MAX_KEYS]))
+        return [key for key, is_there in zip(keys, there, strict=False) if not is_there]
+
+    async def _is_there(self, envelope: Envelope, key: str) -> bool:
+        try:
+            return (await self._get(envelope, key)).missing is None
+        except (Forbidden, NotFound):
+            return False
+        except AicpError:
+            return True
+
     async def _read(self, envelope: Envelope, key: str) -> SharedContext:
         try:
-            reply = await self._bus.call("statehub", "get_context", envelope, encode_json({"context_key": key}))
-            answer = msgspec.json.decode(reply.body)
+            return await self._get(envelope, key)
         except AicpError as error:
             return SharedContext(missing=f"{error.code}: {error}")
+
+    async def _get(self, envelope: Envelope, key: str) -> SharedContext:
+        reply = await self._bus.call("statehub", "get_context", envelope, encode_json({"context_key": key}))
+        try:
+            answer = msgspec.json.decode(reply.body)
         except msgspec.MsgspecError as error:
-            return SharedContext(missing=f"the state hub's answer cannot be read: {error}")
+            raise Internal("the state hub's answer cannot be read") from error
         if answer.get("isError"):
-            texts = [part.get("text", "") for part in answer.get("content", [])]
-            return SharedContext(missing=" ".join(texts) or "the state hub refused to read it")
+            raise decode_error(encode_json((answer.get("_meta") or {}).get("aicp/error")))
         found = answer.get("structuredContent") or {}
         if found.get("status") != "found":
             return SharedContext(missing="there is no such key that the requester may read")
         return SharedContext(value=found.get("value"), version=found["version"], author=found.get("author"))
+
+
+def _hurried(envelope: Envelope, who: Principal, patience_s: float) -> Envelope:
+    """An envelope for calls in the name of `who` that shall not take long."""
+    patience_s = min(patience_s, envelope.remaining_s() - 0.5)
+    return Envelope(who, int((time.time() + patience_s) * 1000), envelope.traceparent, envelope.request_id)
 
 
 def _bounded(found: dict[str, SharedContext], left: int) -> dict[str, SharedContext]:

@@ -12,12 +12,13 @@ from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import Busy, Conflict, NotFound
 from aicp_common.ids import RESERVED_AGENTS, digest, new_id
 from aicp_common.store import Tenants
-from aicp_router import sweep_scripts, task_scripts
+from aicp_router import request_scripts, sweep_scripts, task_scripts
 from aicp_router.choice import Choice, Nearest, Why, matches_of, named, nearest, why, why_nobody
 from aicp_router.matching import Match
+from aicp_router.profile import is_guest
 from aicp_router.registry import Agent, Registry
+from aicp_router.request_scripts import Created, NewTask
 from aicp_router.settings import RouterSettings
-from aicp_router.task_scripts import Created, NewTask
 from aicp_router.tasks import QUEUE_OFFSET_MS, Kind, Priority, Record, State, no_such_task
 
 ORCHESTRATOR = "orchestrator"
@@ -136,14 +137,14 @@ class Dispatch:
     async def _nobody(self, tenant: str, order: Order, matches: list[Match], agents: dict[str, Agent]) -> Opened:
         if order.idempotency:
             # The agent of the first call may be gone by now; its task is not.
-            known = await task_scripts.seen(self.redis, tenant, order.idempotency, order.fingerprint)
+            known = await request_scripts.seen(self.redis, tenant, order.idempotency, order.fingerprint)
             if known is not None:
                 return _known(known)
         return Opened(reason=why_nobody(order.capabilities, matches), nearest=nearest(matches, agents))
 
     async def _create(self, envelope: Envelope, order: Order, new: "_New", one: Choice) -> Opened | None:
         tenant = envelope.principal.tenant
-        made = await task_scripts.create(
+        made = await request_scripts.create(
             self.redis, tenant, new.for_agent(one.agent), queue_cap=self.settings.queue_cap
         )
         match made.outcome:
@@ -156,7 +157,7 @@ class Dispatch:
             case "parent_ended":
                 raise Conflict(f"the task {order.parent} has ended as {made.state}; it takes no more steps")
             case "many_children":
-                raise Busy(f"the task {order.parent} has {task_scripts.MAX_CHILDREN} steps, and that is the most")
+                raise Busy(f"the task {order.parent} has {request_scripts.MAX_CHILDREN} steps, and that is the most")
         await self.say_work(tenant, made.agent, envelope.traceparent)
         return Opened(
             task_id=made.task_id,
@@ -198,48 +199,77 @@ class Dispatch:
     async def reassign(self, tenant: str, task_id: str) -> None:
         """Find the next agent for a task that was declined or whose lease lapsed.
 
-        One that was declined by the only agent who fits fails; one whose agent was silent goes back to it when there is
-        nobody else. Many workers may do this at once: the first one counts.
+        One that was declined by the only agent who fits fails, and so does one that was asked for by the name of an
+        agent that has left; one whose agent was silent goes back to it when there is nobody else. Many workers may do
+        this at once: the first one counts.
         """
         record = await self.read(tenant, task_id)
         if record is None or record.state != "submitted" or record.agent:
             await sweep_scripts.drop_unassigned(self.redis, tenant, task_id)
             return
-        last = record.holders[-1]
-        if record.named:
-            chosen = last
-        else:
-            agents = await self.registry.agents(tenant)
-            passed = [*record.holders, *record.excluded]
-            matches = matches_of(
-                record.requester, agents.values(), record.fields["message"], record.capabilities, passed
-            )
-            chosen = next((match.agent for match in matches if match.eligible), "")
-            if not chosen and record.fields.get("requeued") == "lease_lapsed":
-                chosen = last
+        chosen = await self._successor(tenant, record)
         if chosen:
             if await sweep_scripts.assign(self.redis, tenant, task_id=task_id, attempt=record.attempt, agent=chosen):
                 await self.say_work(tenant, chosen, record.fields["traceparent"])
                 await self.say_changed(tenant, task_id)
             return
-        text = f"{record.fields.get('refusal') or last + ' declined it'}; and nobody else fits"
+        code, text = _given_up(record)
         failed = await sweep_scripts.fail(
             self.redis,
             tenant,
             task_id=task_id,
             attempt=record.attempt,
-            code="declined",
+            code=code,
             text=text,
             retention_ms=self.retention_ms,
         )
         if failed:
             await self.say_changed(tenant, task_id)
 
+    async def _successor(self, tenant: str, record: Record) -> str:
+        """Who gets a task that its agent gave up; empty when there is nobody."""
+        agents = await self.registry.agents(tenant)
+        if not record.named:
+            passed = [*record.holders, *record.excluded]
+            matches = matches_of(
+                record.requester, agents.values(), record.fields["message"], record.capabilities, passed
+            )
+            chosen = next((match.agent for match in matches if match.eligible), "")
+            if chosen:
+                return chosen
+        if record.fields.get("requeued") != "lease_lapsed":
+            return ""
+        last = record.holders[-1]
+        # A guest that was forgotten is as gone as one that is offline.
+        gone = is_guest(last) and (last not in agents or agents[last].gone)
+        return "" if gone else last
+
+    async def turn_away(self, tenant: str, agent: str, *, limit: int, online_ms: int = 0) -> int:
+        """Find other agents for what waits unclaimed for one that has left, at most `limit` tasks; how many there were.
+
+        An agent that was seen within `online_ms` keeps what it has.
+        """
+        found = await sweep_scripts.waiting(self.redis, tenant, agent=agent, limit=limit)
+        for task_id in found:
+            turned = await sweep_scripts.turn_away(
+                self.redis,
+                tenant,
+                task_id=task_id,
+                agent=agent,
+                online_ms=online_ms,
+                text=f"{agent} left before it took the task",
+                grace_ms=task_scripts.UNASSIGNED_GRACE_MS,
+            )
+            if turned:
+                await self.reassign(tenant, task_id)
+                await self.say_changed(tenant, task_id)
+        return len(found)
+
     async def cancel(
         self, tenant: str, record: Record, *, by: str, reason: str, traceparent: str
     ) -> tuple[State, bool]:
         """End a task and its children; the state after it, and whether this call did it."""
-        outcome, state, agent = await task_scripts.cancel(
+        outcome, state, agent = await request_scripts.cancel(
             self.redis,
             tenant,
             task_id=record.task_id,
@@ -289,6 +319,18 @@ def _known(made: Created) -> Opened:
             hint="a key belongs to one request; take a new one for a new request",
         )
     return Opened(task_id=made.task_id, state=made.state, agent=made.agent)
+
+
+def _given_up(record: Record) -> tuple[str, str]:
+    """The code and the words of the error when there is no successor."""
+    match record.fields.get("requeued"):
+        case "declined":
+            code, text = "declined", record.fields["refusal"]
+        case "agent_left":
+            code, text = "unroutable", record.fields["refusal"]
+        case _:
+            code, text = "unroutable", f"{record.holders[-1]} was silent until its lease lapsed, and has left"
+    return code, f"{text}; and " + ("it was asked for by name" if record.named else "nobody else fits")
 
 
 def idempotency_of(principal_agent: str, method: str, key: str | None) -> str:

@@ -5,6 +5,14 @@ import msgspec
 DEFAULT_CONCURRENCY = 4
 """Tasks that an agent works on at once when it has not said otherwise."""
 
+GUEST_PREFIX = "guest-"
+"""How names begin that a gateway makes for one connection or session. Nobody comes back under such a name."""
+
+
+def is_guest(agent: str) -> bool:
+    """Whether `agent` has its name for one connection or session only."""
+    return agent.startswith(GUEST_PREFIX)
+
 
 class Profile(msgspec.Struct, frozen=True):
     """What others can know of an agent."""

@@ -16,7 +16,7 @@ from aicp_common.ids import RESERVED_AGENTS, is_id
 from aicp_common.store import Tenants, key, redis_errors
 from aicp_router import agent_scripts, matching
 from aicp_router.matching import Candidate, Features
-from aicp_router.profile import DEFAULT_CONCURRENCY, Profile, decode_profile, encode_profile
+from aicp_router.profile import DEFAULT_CONCURRENCY, Profile, decode_profile, encode_profile, is_guest
 from aicp_router.settings import RouterSettings
 
 _TENANTS_IN_MEMORY = 1_000
@@ -52,6 +52,11 @@ class Agent:
     def accepts(self, requester: str) -> bool:
         """Whether it takes work from `requester`."""
         return self.profile is None or self.profile.accepts(requester)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is a guest that is not there, and so never will be."""
+        return is_guest(self.name) and not self.online
 
 
 _NOTHING = matching.features((), "")
@@ -102,6 +107,19 @@ class Registry:
         for name in look.online - known.keys():
             found[name] = Agent(name, None, _NOTHING, True, look.loads.get(name, 0))
         return found
+
+    async def last_seen(self, tenant: str, limit: int) -> list[str]:
+        """Registered agents, the most recently seen first; one that is online stands where it came."""
+        async with redis_errors():
+            return cast("list[str]", await self._redis.zrange(key(tenant, "seen"), 0, limit - 1, desc=True))
+
+    async def leave_network(self, envelope: Envelope) -> bool:
+        """Drop the profile of the envelope's principal; False when it has none."""
+        who = envelope.principal
+        await self._tenants.remember(who.tenant)
+        return await agent_scripts.leave_network(
+            self._redis, who.tenant, agent=who.agent, traceparent=envelope.traceparent
+        )
 
     async def _known(self, tenant: str, version: str) -> dict[str, Known]:
         kept = self._profiles.get(tenant)

@@ -88,7 +88,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             body = encode_json(await _inbox(dispatch, who))
         elif uri.startswith(TASK):
             _require(who, "tasks:read")
-            body = (await task_of(envelope, uri)).view().model_dump_json(exclude_none=True).encode()
+            body = (await task_of(envelope, uri)).view(who).model_dump_json(exclude_none=True).encode()
         else:
             raise _no_such_resource(uri)
         contents = [{"uri": uri, "mimeType": "application/json", "text": body.decode()}]

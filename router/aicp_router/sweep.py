@@ -8,6 +8,7 @@ from aicp_common.errors import Busy, Unavailable
 from aicp_common.store import Tenants
 from aicp_router import agent_scripts, sweep_scripts
 from aicp_router.dispatch import ORCHESTRATOR, Dispatch
+from aicp_router.profile import is_guest
 from aicp_router.task_scripts import UNASSIGNED_GRACE_MS
 
 log = logging.getLogger(__name__)
@@ -72,8 +73,13 @@ class Sweep:
         for task_id in due.orphans:
             record = await dispatch.read(tenant, task_id)
             await dispatch.cancel_children(tenant, task_id, record.children if record else (), "")
+        room = _LIMIT
         for agent in due.away:
-            await agent_scripts.go_offline(redis, tenant, agent=agent, online_ms=online_ms)
+            if is_guest(agent):
+                await agent_scripts.depart(redis, tenant, agent=agent, online_ms=online_ms)
+                room -= await dispatch.turn_away(tenant, agent, limit=room, online_ms=online_ms) if room > 0 else 0
+            else:
+                await agent_scripts.go_offline(redis, tenant, agent=agent, online_ms=online_ms)
         for agent in due.long_away:
             await agent_scripts.forget(redis, tenant, agent=agent, retention_ms=forget_ms)
         if due.orchestrations:

@@ -93,7 +93,6 @@ if not f[1] or ended(f[1]) then
 end
 if tonumber(f[4]) > now then return 0 end
 emit('task', task_id, 'failed', change(f[2], f[3], 'failed'), f[5])
-redis.call('HDEL', t, 'question')
 local was = {submitted = 'while it waited for an agent to take it', working = 'while ' .. f[2] .. ' worked on it',
   input_required = 'while ' .. f[2] .. ' waited for an answer'}
 finish(task_id, f[2], now, 'failed', 'deadline', 'its deadline passed ' .. was[f[1]], retention_ms)
@@ -118,7 +117,7 @@ local now = now_ms()
 emit('task', task_id, 'assigned', change(agent, attempt, 'submitted'), f[5])
 redis.call('HSET', t, 'agent', agent, 'updated_ms', int(now))
 redis.call('ZREM', prefix .. ':unassigned', task_id)
-redis.call('ZADD', prefix .. ':queue:' .. agent, f[4], task_id)
+enqueue(task_id, agent, f[4])
 count(agent)
 note(task_id, now, 'assigned', agent, 0, '')
 return 1
@@ -156,6 +155,58 @@ async def fail(
     return bool(
         await _FAIL(redis, tenant, task_id=task_id, attempt=attempt, code=code, text=text, retention_ms=retention_ms)
     )
+
+
+_TURN_AWAY = task_script(
+    ["task_id", "agent", "online_ms", "text", "grace_ms"],
+    """
+local seen, now = redis.call('ZSCORE', prefix .. ':presence', agent), now_ms()
+if seen and tonumber(seen) > now - tonumber(online_ms) then return 0 end
+local t = task(task_id)
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'traceparent')
+if not f[1] or ended(f[1]) then
+  -- Its record has expired, or it ended by a way that could not reach this queue.
+  redis.call('ZREM', prefix .. ':queue:' .. agent, task_id)
+  count(agent)
+end
+if f[1] ~= 'submitted' or f[2] ~= agent then return 0 end
+emit('task', task_id, 'requeued', '{"state":"submitted","agent":"' .. agent .. '","attempt":' .. int(f[3]) ..
+  ',"reason":"agent_left"}', f[4])
+requeue(task_id, agent, now, grace_ms)
+redis.call('HSET', t, 'requeued', 'agent_left', 'refusal', text)
+note(task_id, now, 'agent_left', agent, 0, '')
+return 1
+""",
+)
+
+
+async def turn_away(
+    redis: Redis, tenant: str, *, task_id: str, agent: str, online_ms: int, text: str, grace_ms: int
+) -> bool:
+    """Take a task that nobody has claimed out of the queue of an agent that has left, unless that agent was seen within
+    `online_ms`.
+
+    Args:
+        text: What the requester is told when nobody else can have the task.
+    """
+    return bool(
+        await _TURN_AWAY(redis, tenant, task_id=task_id, agent=agent, online_ms=online_ms, text=text, grace_ms=grace_ms)
+    )
+
+
+_WAITING = Script(
+    ["agent", "limit"],
+    """
+-- Answered tasks stand far before these; their agent has them already.
+local since = string.format('%.0f', now_ms() - 5e11)
+return redis.call('ZRANGEBYSCORE', prefix .. ':queue:' .. agent, since, '+inf', 'LIMIT', 0, limit)
+""",
+)
+
+
+async def waiting(redis: Redis, tenant: str, *, agent: str, limit: int) -> list[str]:
+    """The first tasks in an agent's queue that it has not claimed; changes nothing."""
+    return cast("list[str]", await _WAITING(redis, tenant, agent=agent, limit=limit))
 
 
 _DROP = task_script(

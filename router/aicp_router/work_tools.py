@@ -11,15 +11,16 @@ from aicp_common.errors import Busy, Conflict, InvalidArgument
 from aicp_common.ids import RESERVED_AGENTS
 from aicp_common.service import Delivery, Service
 from aicp_common.tool import Arguments, Result
-from aicp_router import task_scripts
+from aicp_router import work_scripts
 from aicp_router.arguments import MAX_RESULT_BYTES, TaskId, WaitS, bounded_json
 from aicp_router.clock import now_ms, wait_for
 from aicp_router.delivery import DeliveredTask, Reader, delivered
 from aicp_router.dispatch import Dispatch
 from aicp_router.profile import DEFAULT_CONCURRENCY
 from aicp_router.settings import RouterSettings
-from aicp_router.task_scripts import MAX_QUESTIONS, UNASSIGNED_GRACE_MS, Claim
+from aicp_router.task_scripts import UNASSIGNED_GRACE_MS
 from aicp_router.tasks import Record, State, at, no_such_task
+from aicp_router.work_scripts import MAX_QUESTIONS, Claim
 
 MAX_DELIVERY_BYTES = 512 * 1024
 """One answer stops taking more tasks beyond this, so that it fits on the bus."""
@@ -45,10 +46,15 @@ class UpdateArguments(Arguments):
 
     task_id: TaskId
     attempt: int = Field(ge=1, description="As you received it.")
-    progress: float | None = Field(None, ge=0, le=1, description="How much is done.")
-    message: str | None = Field(None, min_length=1, max_length=4000, description="How it goes, for the requester.")
+    progress: float | None = Field(None, ge=0, le=1, description="How much is done: 0 to 1, e.g. 0.5 for half of it.")
+    message: str | None = Field(
+        None, min_length=1, max_length=4000, description='How it goes, for the requester: "two of four files read".'
+    )
     question: str | None = Field(
-        None, min_length=1, max_length=16_000, description="What you must know from the requester before you can go on."
+        None,
+        min_length=1,
+        max_length=16_000,
+        description='What you must know from the requester before you can go on: "Which year do you mean?".',
     )
 
 
@@ -128,7 +134,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         await registry.see(tenant, me)
         said = {"progress": asked.progress, "message": asked.message, "question": asked.question}
         said = {name: value for name, value in said.items() if value is not None}
-        outcome = await task_scripts.report(
+        outcome = await work_scripts.report(
             dispatch.redis,
             tenant,
             task_id=asked.task_id,
@@ -142,9 +148,12 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             traceparent=envelope.traceparent,
         )
         match outcome:
-            case ["ok", state, lease_until]:
+            case ["ok", state, lease_until, parent]:
                 if asked.question or asked.message or asked.progress is not None:
                     await dispatch.say_changed(tenant, asked.task_id, envelope.traceparent)
+                if parent:
+                    # Who asked for the whole waits there, and can answer.
+                    await dispatch.say_changed(tenant, parent, envelope.traceparent)
                 return UpdateResult(
                     task_id=asked.task_id,
                     attempt=asked.attempt,
@@ -174,7 +183,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             raise InvalidArgument("result: missing", expected="what the requester shall get, any JSON")
         await registry.see(tenant, me)
         result = bounded_json("result", asked.result, MAX_RESULT_BYTES)
-        outcome, *rest = await task_scripts.submit(
+        outcome, *rest = await work_scripts.submit(
             dispatch.redis,
             tenant,
             task_id=asked.task_id,
@@ -207,7 +216,12 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         record = await dispatch.read(envelope.principal.tenant, task_id)
         if record is None or (me not in record.holders and not record.visible_to(envelope.principal)):
             return no_such_task(task_id)
-        why = _stale(record, me, attempt)
+        if record.agent == me and record.state in ("working", "input_required"):
+            now = f"attempt {record.attempt} is the current one and it is yours"
+            return Conflict(
+                f"the task {task_id} has no attempt {attempt} now: {now}", hint=f"use attempt {record.attempt}"
+            )
+        why = _stale(record, attempt)
         return Conflict(
             f"attempt {attempt} of the task {task_id} is not yours to continue: {why}", hint="stop working on it"
         )
@@ -238,7 +252,7 @@ class _Claims:
     async def _one(self) -> Record | None:
         tenant, me = self._envelope.principal.tenant, self._envelope.principal.agent
         await self._dispatch.registry.see(tenant, me)
-        self.last = claim = await task_scripts.claim(
+        self.last = claim = await work_scripts.claim(
             self._dispatch.redis,
             tenant,
             agent=me,
@@ -259,7 +273,7 @@ class _Claims:
         if self._latest is not None:
             await asyncio.wait((self._latest,))
         for record in self.records:
-            await task_scripts.give_back(
+            await work_scripts.give_back(
                 self._dispatch.redis,
                 self._envelope.principal.tenant,
                 task_id=record.task_id,
@@ -269,17 +283,19 @@ class _Claims:
             await self._dispatch.say_work(self._envelope.principal.tenant, record.agent)
 
 
-def _stale(record: Record, me: str, attempt: int) -> str:
+_GIVEN_UP = {"lease_lapsed": "your lease lapsed", "declined": "it was declined", "agent_left": "its agent left"}
+
+
+def _stale(record: Record, attempt: int) -> str:
     error = record.error()
     if record.ended:
         return f"the task has ended as {record.state}" + (f" ({error.message})" if error else "")
     if record.attempt == 0 or (record.state == "submitted" and attempt > record.attempt):
         return "nobody has claimed it yet; receive_tasks claims it"
     if record.state == "submitted":
-        how = "your lease lapsed" if record.fields.get("requeued") == "lease_lapsed" else "it was declined"
+        how = _GIVEN_UP.get(record.fields.get("requeued", ""), "it was given back")
         return f"{how}, and the task waits for {record.agent or 'another agent'} now"
-    whom = "you have it" if record.agent == me else f"{record.agent} has it"
-    return f"attempt {record.attempt} is the current one, {whom}"
+    return f"attempt {record.attempt} is the current one, {record.agent} has it"
 
 
 def _next(tasks: list[DeliveredTask], claim: Claim, *, hub: bool) -> str:

@@ -23,6 +23,7 @@ class ToolError(Exception):
         self.code: str = error["code"]
         self.message: str = error["message"]
         self.expected: str = error.get("expected", "")
+        self.hint: str = error.get("hint", "")
 
 
 class Network:

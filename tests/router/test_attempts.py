@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from aicp_common import subjects
 from tests.router.conftest import Network, refused
 
 
@@ -106,6 +107,47 @@ async def test_a_worker_that_says_something_keeps_its_task(net: Network) -> None
     seen = await net.get("alice", created["task_id"])
     assert (seen["state"], seen["attempt"], seen["progress"]) == ("working", 1, 0.5)
     assert seen["progress_message"] == "step 5"
+
+
+async def test_a_sign_of_life_keeps_a_task_and_tells_nobody_anything(net: Network) -> None:
+    await net.register("bob", "analysis")
+    created = await silent(net, "alice", "bob", lease_s=1.5)
+    task = await net.claim("bob")
+    heard: list[bytes] = []
+
+    async def hear(message: Any) -> None:
+        heard.append(message.data)
+
+    await net.tool("bob", "update_task", task_id=task["task_id"], attempt=1, progress=0.5)
+    subscription = await net.bus.subscribe(subjects.task(net.tenant, task["task_id"]), hear)
+    await net.bus.flush()
+    before = await net.get("alice", created["task_id"])
+    until = ""
+    for _ in range(5):
+        await asyncio.sleep(0.5)
+        said = await net.tool("bob", "update_task", task_id=task["task_id"], attempt=1)
+        assert said["state"] == "working"
+        assert said["lease_until"] > until
+        until = said["lease_until"]
+    await net.bus.flush()
+    after = await net.get("alice", created["task_id"])
+    assert after.pop("lease_until") == until > before.pop("lease_until")
+    assert after == before
+    assert heard == []
+    await subscription.unsubscribe()
+
+
+async def test_who_has_a_task_under_another_attempt_is_told_which(net: Network) -> None:
+    task = await net.handed_over("alice", "bob")
+    for call in (
+        net.tool("bob", "update_task", task_id=task["task_id"], attempt=2, progress=0.5),
+        net.submit("bob", {"task_id": task["task_id"], "attempt": 7}),
+    ):
+        error = await refused(call)
+        assert error.code == "conflict"
+        assert "attempt 1 is the current one and it is yours" in error.message
+        assert error.hint == "use attempt 1"
+    assert (await net.submit("bob", task))["state"] == "completed"
 
 
 async def test_a_task_ends_at_its_deadline_whatever_it_is_in(net: Network) -> None:

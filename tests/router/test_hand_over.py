@@ -184,6 +184,19 @@ async def test_the_shared_context_is_read_at_delivery_in_the_name_of_the_request
     assert set(shared["nowhere"]) == {"missing"}
 
 
+async def test_the_requester_is_told_which_keys_are_not_there_yet(net: Network) -> None:
+    await net.register("bob", "work")
+    body = encode_json({"context_key": "plan", "context_value": 1})
+    structured((await net.bus.call("statehub", "share_context", envelope(net.tenant, "alice"), body)).body)
+    routed = await net.route("alice", agent="bob", context=["plan", "notes/today", "nowhere"])
+    assert routed["missing_context"] == ["notes/today", "nowhere"]
+    assert "share_context" in routed["next"]
+    fine = await net.route("alice", agent="bob", context="plan")
+    assert "missing_context" not in fine
+    assert "keys of context are read when the task is delivered" in fine["next"]
+    assert "delivered" not in (await net.route("alice", agent="bob", context={"a": 1}))["next"]
+
+
 async def test_a_context_that_the_requester_may_not_read_is_delivered_as_missing(net: Network) -> None:
     await net.register("bob", "work")
     body = {"message": "see there", "context": "plan", "agent": "bob", "wait_s": 0}

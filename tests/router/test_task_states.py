@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from aicp_common.envelope import encode_json
 from aicp_common.ids import new_id
 from aicp_common.store import connect_redis, key
-from aicp_router import sweep_scripts, task_scripts
-from aicp_router.task_scripts import NewTask
+from aicp_router import request_scripts, sweep_scripts, work_scripts
+from aicp_router.request_scripts import NewTask
 from tests.support.processes import Backend
 
 AGENTS = ["a", "b"]
@@ -66,9 +66,18 @@ class Life(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.redis: Redis = connect_redis(self.redis_url)
         self.tenant = new_id("t")
-        self.task_id = new_id("t")
-        new = NewTask(
-            task_id=self.task_id,
+        self.whole_id, self.task_id = new_id("t"), new_id("t")
+        whole, new = self.new("p", self.whole_id, ""), self.new("a", self.task_id, self.whole_id)
+        assert self.run(request_scripts.create(self.redis, self.tenant, whole, queue_cap=10)).outcome == "created"
+        made = self.run(request_scripts.create(self.redis, self.tenant, new, queue_cap=10))
+        assert made.outcome == "created"
+        again = self.run(request_scripts.create(self.redis, self.tenant, new, queue_cap=10))
+        assert again.outcome == "known"
+        self.model = Model("a")
+
+    def new(self, agent: str, task_id: str, parent: str) -> NewTask:
+        return NewTask(
+            task_id=task_id,
             kind="task",
             requester="r",
             user="r",
@@ -76,7 +85,7 @@ class Life(RuleBasedStateMachine):
             message="x",
             priority="normal",
             capabilities="[]",
-            agent="a",
+            agent=agent,
             named=0,
             attempts=ATTEMPTS,
             lease_ms=LONG_MS,
@@ -84,12 +93,8 @@ class Life(RuleBasedStateMachine):
             offset_ms=0,
             data="{}",
             traceparent="",
+            parent=parent,
         )
-        made = self.run(task_scripts.create(self.redis, self.tenant, new, queue_cap=10))
-        assert made.outcome == "created"
-        again = self.run(task_scripts.create(self.redis, self.tenant, new, queue_cap=10))
-        assert again.outcome == "known"
-        self.model = Model("a")
 
     def run(self, call: Any) -> Any:
         return self.loop.run_until_complete(call)
@@ -106,7 +111,7 @@ class Life(RuleBasedStateMachine):
         model = self.model
         agent = self.actor(right, agent)
         got = self.run(
-            task_scripts.claim(self.redis, self.tenant, agent=agent, unlimited=False, default_slots=1, traceparent="")
+            work_scripts.claim(self.redis, self.tenant, agent=agent, unlimited=False, default_slots=1, traceparent="")
         )
         if model.state == "submitted" and model.agent == agent:
             assert got.task_id == self.task_id
@@ -126,7 +131,7 @@ class Life(RuleBasedStateMachine):
         model = self.model
         agent, attempt = self.actor(right, agent), model.attempt if right else attempt
         answer = self.run(
-            task_scripts.report(
+            work_scripts.report(
                 self.redis,
                 self.tenant,
                 task_id=self.task_id,
@@ -158,7 +163,7 @@ class Life(RuleBasedStateMachine):
         model = self.model
         agent, attempt = self.actor(right, agent), model.attempt if right else attempt
         answer = self.run(
-            task_scripts.submit(
+            work_scripts.submit(
                 self.redis,
                 self.tenant,
                 task_id=self.task_id,
@@ -190,7 +195,7 @@ class Life(RuleBasedStateMachine):
         model = self.model
         entry = encode_json({"answer": words, "at_ms": 1}).decode()
         said = self.run(
-            task_scripts.answer(
+            request_scripts.answer(
                 self.redis, self.tenant, task_id=self.task_id, entry=entry, digest=words, by="r", traceparent=""
             )
         )
@@ -206,7 +211,7 @@ class Life(RuleBasedStateMachine):
         if not now:
             return
         said = self.run(
-            task_scripts.cancel(
+            request_scripts.cancel(
                 self.redis,
                 self.tenant,
                 task_id=self.task_id,
@@ -276,6 +281,20 @@ class Life(RuleBasedStateMachine):
     def expire_early(self) -> None:
         assert not self.run(sweep_scripts.expire(self.redis, self.tenant, task_id=self.task_id, retention_ms=LONG_MS))
 
+    @rule(right=right_mostly, agent=any_agent)
+    def turn_away(self, right: bool, agent: str) -> None:
+        """The agent has left the network."""
+        model = self.model
+        agent = self.actor(right, agent)
+        done = self.run(
+            sweep_scripts.turn_away(
+                self.redis, self.tenant, task_id=self.task_id, agent=agent, online_ms=0, text="", grace_ms=0
+            )
+        )
+        assert done == (model.state == "submitted" and model.agent == agent)
+        if done:
+            model.wait()
+
     @rule(now=seldom)
     def expire(self, now: bool) -> None:
         if not now:
@@ -294,7 +313,7 @@ class Life(RuleBasedStateMachine):
             return
         redelivered = self.command("HGET", key(self.tenant, "task", self.task_id), "redelivered") == "1"
         assert self.run(
-            task_scripts.give_back(
+            work_scripts.give_back(
                 self.redis, self.tenant, task_id=self.task_id, agent=model.agent, attempt=model.attempt
             )
         )
@@ -317,16 +336,19 @@ class Life(RuleBasedStateMachine):
         pipe.pttl(f"{prefix}:task:{self.task_id}")
         pipe.xrange(f"{prefix}:outbox")
         pipe.hgetall(f"{prefix}:loads")
+        pipe.smembers(f"{prefix}:task:{self.whole_id}:asking")
         for agent in AGENTS:
             pipe.zrange(f"{prefix}:queue:{agent}", 0, -1)
             pipe.smembers(f"{prefix}:working:{agent}")
-        fields, lease, unassigned, deadline, lifetime, outbox, loads, *queues = self.run(pipe.execute())
+        fields, lease, unassigned, deadline, lifetime, outbox, loads, asking, *queues = self.run(pipe.execute())
         assert (fields["state"], fields["agent"], int(fields["attempt"])) == (model.state, model.agent, model.attempt)
         assert model.ends == int(model.ended)
         assert (lease is not None) == (model.state == "working")
         assert (unassigned is not None) == (model.state == "submitted" and model.agent == "")
         assert (deadline is None) == (lifetime > 0) == model.ended
-        assert [entry["what"] for _, entry in outbox] == model.events
+        assert [entry["what"] for _, entry in outbox if entry["id"] == self.task_id] == model.events
+        assert asking == ({self.task_id} if model.state == "input_required" else set())
+        assert ("question" in fields) == (model.state == "input_required")
         for agent, queued, working in zip(AGENTS, queues[::2], queues[1::2], strict=True):
             mine = model.agent == agent
             assert (queued == [self.task_id]) == (mine and (model.state == "submitted" or model.answered))

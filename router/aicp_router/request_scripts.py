@@ -1,0 +1,231 @@
+"""What those who ask change of tasks, each change one Lua script: making, answering and cancelling them."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from redis.asyncio import Redis
+
+from aicp_router.task_scripts import task_script
+
+MAX_CHILDREN = 1_000
+IDEMPOTENCY_S = 86_400
+
+_CREATE = task_script(
+    [
+        *("task_id", "idempotency", "fingerprint", "kind", "requester", "user", "scopes", "message", "priority"),
+        *("context", "keys", "capabilities", "input", "parent", "step", "agent", "named", "excluded", "attempts"),
+        *("lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "data", "traceparent"),
+    ],
+    """
+local t = task(task_id)
+local known = redis.call('HMGET', t, 'state', 'agent')
+if known[1] then return {'known', task_id, known[1], known[2]} end
+local now = now_ms()
+local idem = prefix .. ':idem:' .. idempotency
+if idempotency ~= '' then
+  local seen = redis.call('GET', idem)
+  if seen then
+    local id, was = string.match(seen, '^(%S+) (.*)$')
+    local f = redis.call('HMGET', task(id), 'state', 'agent')
+    if f[1] then
+      if was ~= fingerprint then return {'other', id, f[1], f[2]} end
+      return {'known', id, f[1], f[2]}
+    end
+  end
+end
+local deadline = now + tonumber(deadline_in_ms)
+local parent_requester = ''
+local children = task(parent) .. ':children'
+if parent ~= '' then
+  local f = redis.call('HMGET', task(parent), 'state', 'requester', 'deadline_ms')
+  if not f[1] then return {'no_parent', '', '', ''} end
+  if ended(f[1]) then return {'parent_ended', parent, f[1], ''} end
+  if redis.call('SCARD', children) >= MAX_CHILDREN then return {'many_children', parent, f[1], ''} end
+  parent_requester = f[2]
+  deadline = math.min(deadline, tonumber(f[3]))
+end
+if redis.call('ZCARD', prefix .. ':queue:' .. agent) >= tonumber(queue_cap) then return {'full', '', '', agent} end
+emit('task', task_id, 'created', data, traceparent)
+redis.call('HSET', t, 'kind', kind, 'state', 'submitted', 'requester', requester, 'user', user, 'scopes', scopes,
+  'message', message, 'priority', priority, 'context', context, 'keys', keys, 'capabilities', capabilities,
+  'input', input, 'parent', parent, 'parent_requester', parent_requester, 'step', step, 'agent', agent, 'named', named,
+  'excluded', excluded, 'attempt', 0, 'attempts', attempts, 'lease_ms', lease_ms, 'deadline_ms', int(deadline),
+  'created_ms', int(now), 'updated_ms', int(now), 'score', int(now + tonumber(offset_ms)), 'traceparent', traceparent)
+enqueue(task_id, agent, now + tonumber(offset_ms))
+redis.call('ZADD', prefix .. ':deadlines', deadline, task_id)
+count(agent)
+if parent ~= '' then redis.call('SADD', children, task_id) end
+if idempotency ~= '' then redis.call('SET', idem, task_id .. ' ' .. fingerprint, 'EX', IDEMPOTENCY_S) end
+note(task_id, now, 'created', agent, 0, '')
+return {'created', task_id, 'submitted', agent}
+""".replace("MAX_CHILDREN", str(MAX_CHILDREN)).replace("IDEMPOTENCY_S", str(IDEMPOTENCY_S)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task as it is written. Everything that ends in a JSON text is opaque to the script."""
+
+    task_id: str
+    kind: str
+    requester: str
+    user: str
+    scopes: str
+    """JSON list: the requester's, with which its contexts are read."""
+    message: str
+    priority: str
+    capabilities: str
+    """JSON list."""
+    agent: str
+    named: int
+    """1 when the requester named the agent, so that nobody else may get the task."""
+    attempts: int
+    """How many claims it gets."""
+    lease_ms: int
+    deadline_in_ms: int
+    offset_ms: int
+    """How much later than now it stands in the queue."""
+    data: str
+    """JSON: the event's."""
+    traceparent: str
+    idempotency: str = ""
+    """Digest of the idempotency key with all that it is valid for."""
+    fingerprint: str = ""
+    """Digest of what the same key has to mean each time; empty when that is not checked."""
+    context: str = ""
+    """JSON object, inline."""
+    keys: str = "[]"
+    """JSON list of keys of the shared context."""
+    input: str = ""
+    """JSON."""
+    parent: str = ""
+    step: str = ""
+    excluded: str = "[]"
+    """JSON list of agents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of a new task."""
+
+    outcome: str
+    """`created`, `known` (this id or idempotency key was there), `other` (the key stands for something else), `full`,
+    `no_parent`, `parent_ended`, `many_children`."""
+    task_id: str
+    state: str
+    agent: str
+
+
+async def create(redis: Redis, tenant: str, new: NewTask, *, queue_cap: int) -> Created:
+    """Write a task and put it into its agent's queue. Safe to repeat with the same task id."""
+    fields = {name: getattr(new, name) for name in NewTask.__dataclass_fields__}
+    return Created(*await _CREATE(redis, tenant, queue_cap=queue_cap, **fields))
+
+
+_SEEN = task_script(
+    ["idempotency"],
+    """
+local seen = redis.call('GET', prefix .. ':idem:' .. idempotency)
+local id, was = string.match(seen or '', '^(%S+) (.*)$')
+local f = id and redis.call('HMGET', task(id), 'state', 'agent') or {}
+if not f[1] then return false end
+return {was, id, f[1], f[2]}
+""",
+)
+
+
+async def seen(redis: Redis, tenant: str, idempotency: str, fingerprint: str) -> Created | None:
+    """The task that an idempotency key stands for, if there is one; what `create` would answer."""
+    found = cast("list[str] | None", await _SEEN(redis, tenant, idempotency=idempotency))
+    if found is None:
+        return None
+    was, *task = found
+    return Created("known" if was == fingerprint else "other", *task)
+
+
+_ANSWER = task_script(
+    ["task_id", "entry", "digest", "by", "traceparent"],
+    """
+local t = task(task_id)
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'lease_ms', 'answer_digest', 'parent')
+if not f[1] then return {'missing'} end
+if f[1] == 'working' and f[5] == digest then return {'again', f[1], f[2]} end
+if f[1] ~= 'input_required' then return {'not_asked', f[1], f[2]} end
+local now = now_ms()
+emit('task', task_id, 'answered', change(f[2], f[3], 'working'), traceparent)
+redis.call('HSET', t, 'state', 'working', 'answered', 1, 'answer_digest', digest, 'updated_ms', int(now))
+unask(task_id)
+-- The same answer may be given again under the parent's id, when nobody asks any more.
+if f[6] ~= '' and redis.call('EXISTS', task(f[6])) == 1 then
+  redis.call('HSET', task(f[6]), 'answered_step', task_id)
+end
+redis.call('RPUSH', t .. ':dialog', entry)
+redis.call('SADD', prefix .. ':working:' .. f[2], task_id)
+-- Before everything that waits there: the agent has begun with it.
+enqueue(task_id, f[2], now - ANSWERED_FIRST)
+lease(task_id, now, f[4])
+count(f[2])
+note(task_id, now, 'answered', by, f[3], '')
+return {'answered', 'working', f[2]}
+""",
+)
+
+
+async def answer(
+    redis: Redis, tenant: str, *, task_id: str, entry: str, digest: str, by: str, traceparent: str
+) -> list[str]:
+    """Hand the answer to the agent that asked: the same attempt, a fresh lease, first in its queue.
+
+    Returns:
+        `answered` or `again` (the same answer was given before) or `not_asked`, the state and the agent; or `missing`.
+    """
+    return cast(
+        "list[str]",
+        await _ANSWER(redis, tenant, task_id=task_id, entry=entry, digest=digest, by=by, traceparent=traceparent),
+    )
+
+
+_CANCEL = task_script(
+    ["task_id", "by", "text", "reason", "retention_ms", "traceparent"],
+    """
+local t = task(task_id)
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt')
+if not f[1] then return {'missing', '', ''} end
+if ended(f[1]) then return {'ended', f[1], f[2]} end
+emit('task', task_id, 'cancelled', change(f[2], f[3], 'cancelled'), traceparent)
+finish(task_id, f[2], now_ms(), 'cancelled', 'cancelled', text, retention_ms)
+note(task_id, now_ms(), 'cancelled', by, f[3], reason)
+return {'cancelled', 'cancelled', f[2]}
+""",
+)
+
+
+async def cancel(
+    redis: Redis,
+    tenant: str,
+    *,
+    task_id: str,
+    by: str,
+    text: str,
+    reason: str,
+    retention_ms: int,
+    traceparent: str,
+) -> list[str]:
+    """End a task as cancelled, whatever it was in.
+
+    Returns:
+        `cancelled` or `ended` (it had ended before) or `missing`, the state and the agent.
+    """
+    return cast(
+        "list[str]",
+        await _CANCEL(
+            redis,
+            tenant,
+            task_id=task_id,
+            by=by,
+            text=text,
+            reason=reason,
+            retention_ms=retention_ms,
+            traceparent=traceparent,
+        ),
+    )

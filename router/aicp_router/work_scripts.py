@@ -1,0 +1,281 @@
+"""What those who work change of tasks, each change one Lua script: claiming them, reporting, submitting."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from redis.asyncio import Redis
+
+from aicp_router.task_scripts import pairs, task_script
+
+MAX_QUESTIONS = 20
+
+_RECORD = """
+local left = redis.call('ZCARD', queue)
+return {redis.call('HGETALL', t), redis.call('LRANGE', t .. ':dialog', 0, -1), left, id, registered}
+"""
+
+_CLAIM = task_script(
+    ["agent", "unlimited", "default_slots", "traceparent"],
+    """
+local queue, working, now = prefix .. ':queue:' .. agent, prefix .. ':working:' .. agent, now_ms()
+local slots = redis.call('HGET', prefix .. ':slots', agent)
+local registered = slots and 1 or 0
+local full = unlimited == '0' and redis.call('SCARD', working) >= tonumber(slots or default_slots)
+local gone = {}
+for _, id in ipairs(redis.call('ZRANGE', queue, 0, 31)) do
+  local t = task(id)
+  local f = redis.call('HMGET', t, 'state', 'agent', 'answered', 'deadline_ms', 'lease_ms', 'attempt')
+  if f[1] == 'working' and f[2] == agent and f[3] == '1' then
+    emit('task', id, 'claimed', change(agent, f[6], 'working'), traceparent)
+    redis.call('ZREM', queue, id)
+    redis.call('HSET', t, 'updated_ms', int(now), 'redelivered', 1)
+    redis.call('HDEL', t, 'answered')
+    lease(id, now, f[5])
+    count(agent)
+    RECORD
+  elseif f[1] == 'submitted' and f[2] == agent then
+    if not full and tonumber(f[4]) > now then
+      local attempt = tonumber(f[6]) + 1
+      emit('task', id, 'claimed', change(agent, attempt, 'working'), traceparent)
+      local holders = redis.call('HGET', t, 'holders')
+      redis.call('ZREM', queue, id)
+      redis.call('SADD', working, id)
+      redis.call('HSET', t, 'state', 'working', 'attempt', attempt, 'updated_ms', int(now),
+        'holders', (holders and holders .. ',' or '') .. agent)
+      redis.call('HDEL', t, 'progress', 'progress_message', 'redelivered')
+      lease(id, now, f[5])
+      count(agent)
+      note(id, now, 'claimed', agent, attempt, '')
+      RECORD
+    end
+  else
+    gone[#gone + 1] = id
+  end
+end
+-- What ended by a way that could not reach this queue: its record has expired.
+for _, id in ipairs(gone) do redis.call('ZREM', queue, id) end
+if #gone > 0 then count(agent) end
+return {{}, {}, redis.call('ZCARD', queue), full and 'full' or '', registered}
+""".replace("RECORD", "do " + _RECORD.strip() + " end"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a claim."""
+
+    task_id: str
+    """Empty when there was nothing to claim."""
+    fields: dict[str, str]
+    """The task's hash."""
+    dialog: list[str]
+    waiting: int
+    """How many more are in the queue."""
+    full: bool
+    """The agent works on as many tasks as it takes at once."""
+    registered: bool
+
+
+async def claim(
+    redis: Redis, tenant: str, *, agent: str, unlimited: bool, default_slots: int, traceparent: str
+) -> Claim:
+    """Give the first task of its queue to `agent`: a new one as its next attempt, an answered one as the same."""
+    fields, dialog, waiting, rest, registered = cast(
+        "tuple[list[str], list[str], int, str, int]",
+        await _CLAIM(
+            redis,
+            tenant,
+            agent=agent,
+            unlimited=int(unlimited),
+            default_slots=default_slots,
+            traceparent=traceparent,
+        ),
+    )
+    return Claim(
+        task_id=rest if fields else "",
+        fields=pairs(fields),
+        dialog=dialog,
+        waiting=waiting,
+        full=rest == "full",
+        registered=bool(registered),
+    )
+
+
+_GIVE_BACK = task_script(
+    ["task_id", "agent", "attempt"],
+    """
+local t = task(task_id)
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'attempts', 'score', 'redelivered', 'traceparent')
+if f[1] ~= 'working' or f[2] ~= agent or f[3] ~= attempt then return 0 end
+local now = now_ms()
+if f[6] == '1' then
+  emit('task', task_id, 'answered', change(agent, attempt, 'working'), f[7])
+  redis.call('HSET', t, 'answered', 1, 'updated_ms', int(now))
+  enqueue(task_id, agent, now - ANSWERED_FIRST)
+else
+  emit('task', task_id, 'requeued', '{"state":"submitted","agent":"' .. agent .. '","attempt":' .. int(attempt) ..
+    ',"reason":"not_delivered"}', f[7])
+  release(task_id, agent)
+  -- The number is spent, the chance is not.
+  redis.call('HSET', t, 'state', 'submitted', 'attempts', tonumber(f[4]) + 1, 'updated_ms', int(now))
+  enqueue(task_id, agent, f[5])
+  note(task_id, now, 'not_delivered', agent, attempt, '')
+end
+count(agent)
+return 1
+""",
+)
+
+
+async def give_back(redis: Redis, tenant: str, *, task_id: str, agent: str, attempt: int) -> bool:
+    """Undo a claim that could not be delivered: the task waits for the same agent again."""
+    return bool(await _GIVE_BACK(redis, tenant, task_id=task_id, agent=agent, attempt=attempt))
+
+
+_REPORT = task_script(
+    ["task_id", "agent", "attempt", "progress", "message", "question", "entry", "text", "traceparent"],
+    """
+local t = task(task_id)
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'lease_ms')
+local stale = not_held(f, agent, attempt)
+if stale then return stale end
+if question ~= '' and redis.call('LLEN', t .. ':dialog') >= MAX_DIALOG then return {'many_questions'} end
+local now = now_ms()
+if question == '' and progress == '' and message == '' then
+  -- A sign of life: no news, so neither an event nor a step of the history.
+  if f[1] == 'working' then lease(task_id, now, f[4]) end
+  return {'ok', f[1], redis.call('HGET', t, 'lease_until_ms') or '', ''}
+end
+local state, parent = question ~= '' and 'input_required' or f[1], ''
+emit('task', task_id, question ~= '' and 'question' or 'progress', change(agent, attempt, state), traceparent)
+redis.call('HSET', t, 'state', state, 'updated_ms', int(now))
+if progress ~= '' then redis.call('HSET', t, 'progress', progress) end
+if message ~= '' then redis.call('HSET', t, 'progress_message', message) end
+if question ~= '' then
+  release(task_id, agent)
+  parent = ask(task_id, question)
+  redis.call('RPUSH', t .. ':dialog', entry)
+elseif state == 'working' then
+  lease(task_id, now, f[4])
+end
+note(task_id, now, question ~= '' and 'question' or 'progress', agent, attempt, text)
+return {'ok', state, redis.call('HGET', t, 'lease_until_ms') or '', parent}
+""".replace("MAX_DIALOG", str(2 * MAX_QUESTIONS)),
+)
+
+
+async def report(
+    redis: Redis,
+    tenant: str,
+    *,
+    task_id: str,
+    agent: str,
+    attempt: int,
+    progress: str,
+    message: str,
+    question: str,
+    entry: str,
+    text: str,
+    traceparent: str,
+) -> list[str]:
+    """Extend the lease and note how the work goes; with a `question` wait for the requester instead.
+
+    Args:
+        entry: JSON of the question for the dialog.
+        text: JSON for the history, or empty.
+
+    Returns:
+        `ok`, the state, the end of the lease in ms (empty without one) and, for a question, the parent (or empty); or
+        `missing`, `stale`, `many_questions`.
+    """
+    return cast(
+        "list[str]",
+        await _REPORT(
+            redis,
+            tenant,
+            task_id=task_id,
+            agent=agent,
+            attempt=attempt,
+            progress=progress,
+            message=message,
+            question=question,
+            entry=entry,
+            text=text,
+            traceparent=traceparent,
+        ),
+    )
+
+
+_SUBMIT = task_script(
+    [
+        *("task_id", "agent", "attempt", "status", "result", "text", "reason"),
+        *("grace_ms", "retention_ms", "traceparent"),
+    ],
+    """
+local t = task(task_id)
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'outcome', 'attempts', 'named')
+local outcome = attempt .. ':' .. agent .. ':' .. status
+if f[4] == outcome then return {'again', f[1]} end
+local stale = not_held(f, agent, attempt)
+if stale then return stale end
+local now = now_ms()
+if status == 'declined' and f[6] == '0' and tonumber(attempt) < tonumber(f[5]) then
+  emit('task', task_id, 'requeued', '{"state":"submitted","agent":"' .. agent .. '","attempt":' .. int(attempt) ..
+    ',"reason":"declined"}', traceparent)
+  requeue(task_id, agent, now, grace_ms)
+  redis.call('HSET', t, 'outcome', outcome, 'requeued', 'declined', 'refusal', text)
+  note(task_id, now, 'declined', agent, attempt, reason)
+  return {'requeued', 'submitted'}
+end
+local state = status == 'completed' and 'completed' or 'failed'
+emit('task', task_id, state, change(agent, attempt, state), traceparent)
+redis.call('HSET', t, 'outcome', outcome, 'result', result)
+finish(task_id, agent, now, state, state == 'failed' and status or '', text, retention_ms)
+note(task_id, now, status, agent, attempt, reason)
+return {'ended', state}
+""",
+)
+
+
+async def submit(
+    redis: Redis,
+    tenant: str,
+    *,
+    task_id: str,
+    agent: str,
+    attempt: int,
+    status: str,
+    result: str,
+    text: str,
+    reason: str,
+    grace_ms: int,
+    retention_ms: int,
+    traceparent: str,
+) -> list[str]:
+    """End an attempt as `completed`, `failed` or `declined`.
+
+    Args:
+        result: JSON.
+        text: The error in words, for `failed` and `declined`.
+        reason: JSON for the history, or empty.
+
+    Returns:
+        `ended` or `requeued` or `again` (said before) and the state after it; or `missing`, `stale`.
+    """
+    return cast(
+        "list[str]",
+        await _SUBMIT(
+            redis,
+            tenant,
+            task_id=task_id,
+            agent=agent,
+            attempt=attempt,
+            status=status,
+            result=result,
+            text=text,
+            reason=reason,
+            grace_ms=grace_ms,
+            retention_ms=retention_ms,
+            traceparent=traceparent,
+        ),
+    )
