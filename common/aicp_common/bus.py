@@ -329,7 +329,7 @@ _UNKNOWN = "it may or may not have been done: look before you do it again"
 class _Waiting:
     """A call that waits for its answer."""
 
-    __slots__ = ("answer", "deadline", "heard_at", "loop", "method", "patience_s", "service", "timer")
+    __slots__ = ("answer", "deadline", "due", "heard_at", "loop", "method", "patience_s", "service", "timer")
 
     def __init__(self, service: str, method: str, timeout_s: float, patience_s: float) -> None:
         self.patience_s = patience_s
@@ -339,17 +339,21 @@ class _Waiting:
         self.answer: asyncio.Future[Msg] = self.loop.create_future()
         self.heard_at = self.loop.time()
         self.deadline = self.heard_at + timeout_s
-        self.timer = self.loop.call_later(min(timeout_s, patience_s), self._look)
+        self._look_at(min(self.deadline, self.heard_at + patience_s))
 
     def fail(self, error: AicpError) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
 
+    def _look_at(self, due: float) -> None:
+        self.due = due
+        self.timer = self.loop.call_at(due, self._look)
+
     def _look(self) -> None:
         now = self.loop.time()
-        if now - self.timer.when() > STALLED_S:
+        if now - self.due > STALLED_S:
             # This process was held up itself; what has come for it meanwhile is read first.
-            self.timer = self.loop.call_later(STALLED_S, self._look)
+            self._look_at(now + STALLED_S / 2)
         elif now >= self.deadline:
             self.fail(
                 DeadlineExceeded(f"the service {self.service!r} did not answer {self.method!r} in time", hint=_UNKNOWN)
@@ -361,4 +365,4 @@ class _Waiting:
                 )
             )
         else:
-            self.timer = self.loop.call_at(min(self.deadline, self.heard_at + self.patience_s), self._look)
+            self._look_at(min(self.deadline, self.heard_at + self.patience_s))

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any, Literal
 
+from pydantic import Field
+
 from aicp_common.envelope import Envelope
 from aicp_common.tool import Result
 from aicp_orchestrator.plan import Plan, Step, StepStatus
@@ -10,6 +12,9 @@ from aicp_orchestrator.router_client import RouterClient, TaskState, TaskView
 
 SHOWN_CHARACTERS = 1000
 """How much of a task's text is repeated in the answer."""
+
+
+CollaborationStatus = Literal["running", "input_required", "completed", "failed", "cancelled"]
 
 
 class Assignment(Result):
@@ -24,18 +29,18 @@ class StepState(Result):
     """Where a step stands."""
 
     id: str
-    status: StepStatus
+    status: StepStatus | Literal["input_required"]
     agent: str | None = None
     task_id: str | None = None
     result: Any = None
-    question: str | None = None
+    question: str | None = Field(None, description="What its agent asks you: answer_task with this step's task_id.")
     error: str | None = None
 
 
 class CollaborationResult(Result):
     """What orchestrate_collaboration answers."""
 
-    status: Literal["running", "completed", "failed", "cancelled"]
+    status: CollaborationStatus = Field(description="input_required: a step waits for your answer.")
     task_id: str
     task: str
     assignments: list[Assignment]
@@ -55,16 +60,17 @@ async def answer_of(
         plan: None if it is not known; then only the steps that have a task are in the answer.
         whole: The collaboration as it was read last; None if it could not be read.
     """
-    tenant = envelope.principal.tenant
     children = await asyncio.gather(
         *(
-            router.task_if_reachable(tenant, envelope.traceparent, child)
+            router.task_if_reachable(envelope.principal, envelope.traceparent, child)
             for child in (whole.children if whole is not None else ())
         )
     )
     found = {child.step: child for child in children if child is not None}
     planned = {step.id: step for step in plan.steps} if plan is not None else {}
     status = _status(whole.state if whole is not None else "submitted")
+    if status == "running" and any(child.question for child in found.values()):
+        status = "input_required"
     result = whole.result if whole is not None and isinstance(whole.result, dict) else None
     parts = {part["step"]: part for part in (result or {}).get("parts", ())}
     steps = [
@@ -91,7 +97,7 @@ async def answer_of(
 
 
 def _step_state(
-    id: str, step: Step | None, task: TaskView | None, part: dict[str, Any] | None, whole: str
+    id: str, step: Step | None, task: TaskView | None, part: dict[str, Any] | None, whole: CollaborationStatus
 ) -> StepState:
     agent = (task.agent if task is not None else "") or (step.agent if step is not None else "")
     if part is not None:
@@ -104,10 +110,12 @@ def _step_state(
             error=part.get("error"),
         )
     if task is None:
-        return StepState(id=id, status="waiting" if whole == "running" else "cancelled", agent=agent or None)
+        return StepState(
+            id=id, status="waiting" if whole in ("running", "input_required") else "cancelled", agent=agent or None
+        )
     return StepState(
         id=id,
-        status=_status(task.state),
+        status="input_required" if task.question else _status(task.state),
         agent=agent or None,
         task_id=task.task_id,
         result=task.result,
@@ -116,7 +124,7 @@ def _step_state(
     )
 
 
-def _status(state: TaskState) -> Literal["running", "completed", "failed", "cancelled"]:
+def _status(state: TaskState) -> CollaborationStatus:
     match state:
         case "completed" | "failed" | "cancelled":
             return state
@@ -124,14 +132,14 @@ def _status(state: TaskState) -> Literal["running", "completed", "failed", "canc
             return "running"
 
 
-def _next(status: str, task_id: str, steps: list[StepState]) -> str:
-    asking = [step for step in steps if step.question]
-    if asking:
-        return (
-            f"{asking[0].agent} asks you something about {asking[0].id}: answer with answer_task "
-            f"(task_id {asking[0].task_id}), then call get_task (task_id {task_id}, wait_s 30) for the whole."
-        )
+def _next(status: CollaborationStatus, task_id: str, steps: list[StepState]) -> str:
     match status:
+        case "input_required":
+            asking = [f"{step.agent} (step {step.id}, task_id {step.task_id})" for step in steps if step.question]
+            return (
+                f"A step waits for you: call answer_task with its task_id to answer the question of "
+                f"{' and that of '.join(asking)}, then call get_task (task_id {task_id}, wait_s 30) for the whole."
+            )
         case "running":
             return f"It runs. Call get_task (task_id {task_id}, wait_s 30) until it has ended."
         case "completed":

@@ -44,15 +44,39 @@ class Progress(msgspec.Struct):
 
 
 def message_of(plan: Plan, step: Step) -> str:
-    """The message of a step's task.
+    """The message of a step's task: what is to be done and, where all agents get the same task, which part it has.
 
     It names the keys of the shared context in the form in which the router brings them along, since the context of a
     task is either keys or an object, and the object is needed for what the steps before have made.
     """
-    text = step.task or plan.task
-    if not isinstance(plan.context, list):
-        return text
-    return "\n".join([text, "", *(f"aicp://context/{quote(key, safe='')}" for key in plan.context)])
+    texts = [step.task or plan.task, _role(plan, step)]
+    if isinstance(plan.context, list):
+        texts.append("\n".join(f"aicp://context/{quote(key, safe='')}" for key in plan.context))
+    return "\n\n".join(filter(None, texts))
+
+
+def _role(plan: Plan, step: Step) -> str:
+    """What the agent of one step of many has to know of the others."""
+    count = len(plan.steps)
+    if count == 1 or plan.pattern == "steps":
+        return ""
+    if plan.pattern == "parallel":
+        return (
+            f"(You are one of {count} agents that are asked this at the same time: answer for yourself. The requester "
+            "combines the answers.)"
+        )
+    place = plan.steps.index(step)
+    role = (
+        f"(You are step {place + 1} of {count} of a pipeline: agents that work on a task one after the other. The text "
+        "above is the whole task. "
+    )
+    if place:
+        before = plan.steps[place - 1]
+        role += f"The result of the step before, {before.id} by {before.agent}, is in the context under input_from: "
+        role += "go on from there. "
+    else:
+        role += "You begin. "
+    return role + ("You are the last." if place == count - 1 else "Your result goes to the next step.") + ")"
 
 
 def context_of(plan: Plan, step: Step, progress: Mapping[str, Progress]) -> dict[str, Any] | None:

@@ -103,12 +103,14 @@ def checked(steps: tuple[Step, ...]) -> tuple[Step, ...]:
                 f"steps: the id {step.id!r} is there more than once", expected="each step an id of its own"
             )
         known.add(step.id)
-    for step in steps:
+    for place, step in enumerate(steps):
         unknown = [dependency for dependency in step.depends_on if dependency not in known]
         if unknown:
             raise InvalidArgument(
-                f"steps: {step.id!r} depends on {unknown[0]!r}, which is no step of this plan",
-                expected=f"some of {', '.join(sorted(known - {step.id})) or 'none, it is the only step'}",
+                f"steps.{place}.depends_on: {step.id!r} depends on {unknown[0]!r}, which is no step of this plan",
+                expected=f"ids of other steps: {', '.join(sorted(known - {step.id}))}"
+                if len(steps) > 1
+                else f"no depends_on, as {step.id!r} is the only step",
             )
     circle = _circle(steps)
     if circle:

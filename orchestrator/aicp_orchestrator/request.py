@@ -1,12 +1,14 @@
 """The request for a collaboration: its arguments, and the plan that is made of them."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import InvalidArgument, NotFound
-from aicp_common.ids import ID_PATTERN
+from aicp_common.ids import ID_PATTERN, is_id
 from aicp_common.tool import MAX_WAIT_S, Arguments
 from aicp_orchestrator.handover import RESERVED_CONTEXT, message_of
 from aicp_orchestrator.plan import MAX_STEPS, OnFailure, Pattern, Plan, Step, checked, one_after_the_other, side_by_side
@@ -18,6 +20,8 @@ MAX_CONTEXT_BYTES = 32 * 1024
 """Of an object as `context`: half of what a task may have, so that results fit beside it."""
 MAX_CHOSEN = 3
 """How many agents are asked when the requester names none."""
+MAX_CANDIDATES = 50
+"""How many of those that fit best are looked at, when the requester names none."""
 MAX_LISTED = 200
 """The most agents that the router lists in one answer."""
 MAX_DEADLINE_S = 86_400
@@ -25,22 +29,43 @@ MAX_DEADLINE_S = 86_400
 
 SHARE_IT = "put long material into a shared context with share_context and name its key in `context`"
 
-Name = Annotated[str, Field(pattern=ID_PATTERN)]
+STEPS_EXAMPLE = (
+    'for example [{"id": "draft", "task": "Write a draft", "agent": "bob"}, '
+    '{"id": "check", "task": "Check the draft", "depends_on": ["draft"]}]'
+)
+
+
+def _id(text: str) -> str:
+    if not is_id(text):
+        rule = "should be 1 to 64 characters of a-z 0-9 _ -, the first a letter or a digit"
+        raise PydanticCustomError("id", "{rule}", {"rule": rule})
+    return text
+
+
+def _agent_name(text: str) -> str:
+    # As the gateway does with the name that a connection brings.
+    return _id(text.strip().lower())
+
+
+StepId = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
+AgentName = Annotated[
+    str, AfterValidator(_agent_name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64})
+]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TASK_BYTES)]
 
 
 class StepArguments(Arguments):
     """One step of a plan."""
 
-    id: Annotated[Name, Field(description="Your name for the step: a-z, 0-9, '_' and '-'.")]
+    id: Annotated[StepId, Field(description="Your name for the step: a-z, 0-9, '_' and '-'.")]
     task: Annotated[Text, Field(description="What is to be done in this step.")]
-    agent: Annotated[Name | None, Field(description="Who does it; without a name the best fitting agent.")] = None
+    agent: Annotated[AgentName | None, Field(description="Who does it; without a name the best fitting agent.")] = None
     capabilities: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=64)]] | None,
         Field(max_length=32, description="What the agent must be good at, in your own words."),
     ] = None
     depends_on: Annotated[
-        list[Name] | None,
+        list[StepId] | None,
         Field(max_length=MAX_STEPS, description="Ids of steps that must complete before; this one gets their results."),
     ] = None
 
@@ -50,11 +75,11 @@ class CollaborationArguments(Arguments):
 
     task: Annotated[Text, Field(description="The whole task, with all that the agents need to know.")]
     agents: Annotated[
-        list[Name] | None,
+        list[AgentName] | None,
         Field(
             min_length=1,
             max_length=MAX_STEPS,
-            description="Who takes part, by name. Without agents and steps: up to 3 others that are online and fit.",
+            description="Which others take part, by name. Without agents and steps: up to 3 that are online and fit.",
         ),
     ] = None
     pattern: Annotated[
@@ -93,6 +118,26 @@ class CollaborationArguments(Arguments):
         Field(min_length=1, max_length=128, description="The same key again gives the same collaboration, no new one."),
     ] = None
 
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """As pydantic's, with errors in `steps` told in terms of a step.
+
+        Raises:
+            InvalidArgument: something in `steps` is wrong.
+            ValidationError: another argument is wrong.
+        """
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            problems = [problem for problem in error.errors(include_url=False) if problem["loc"][:1] == ("steps",)]
+            if not problems:
+                raise
+            raise InvalidArgument(
+                "; ".join(_step_problem(problem) for problem in problems[:8]),
+                expected=f"the fields of a step are: {', '.join(StepArguments.model_fields)}",
+                hint=STEPS_EXAMPLE,
+            ) from error
+
 
 async def plan_of(router: RouterClient, envelope: Envelope, arguments: CollaborationArguments) -> Plan:
     """The plan that `arguments` ask for.
@@ -125,10 +170,18 @@ async def plan_of(router: RouterClient, envelope: Envelope, arguments: Collabora
             )
         pattern = "steps"
         steps = checked(tuple(_step(step) for step in arguments.steps))
-        await _must_be_registered(router, envelope, steps)
+        named = {step.agent: f"steps.{place}.agent" for place, step in enumerate(steps) if step.agent}
+        await _must_be_registered(router, envelope, named)
     elif arguments.agents is not None:
+        named = {name: f"agents.{place}" for place, name in enumerate(arguments.agents)}
+        if envelope.principal.agent in named:
+            raise InvalidArgument(
+                f"{named[envelope.principal.agent]}: {envelope.principal.agent!r} is you, the caller",
+                expected="names of others",
+                hint="list_agents shows who is there; what they hand in comes back to you",
+            )
         steps = one_after_the_other(arguments.agents) if pattern == "pipeline" else side_by_side(arguments.agents)
-        await _must_be_registered(router, envelope, steps)
+        await _must_be_registered(router, envelope, named)
     elif pattern == "pipeline":
         raise InvalidArgument("pattern 'pipeline' needs `agents`, in the order in which they work", expected="agents")
     else:
@@ -151,28 +204,47 @@ async def plan_of(router: RouterClient, envelope: Envelope, arguments: Collabora
         size = len(message_of(plan, step).encode())
         if size > MAX_TASK_BYTES:
             raise InvalidArgument(
-                f"the task of {step.id!r}, with the keys of `context`, has {size} bytes",
+                f"the task of {step.id!r}, with what the hub adds to it, has {size} bytes",
                 expected=f"at most {MAX_TASK_BYTES}",
                 hint=SHARE_IT,
             )
     return plan
 
 
-async def _must_be_registered(router: RouterClient, envelope: Envelope, steps: tuple[Step, ...]) -> None:
-    """Refuse a name that nobody has at once, before the others have worked for nothing."""
-    names = {step.agent for step in steps if step.agent}
-    if not names:
+async def _must_be_registered(router: RouterClient, envelope: Envelope, named: Mapping[str, str]) -> None:
+    """Refuse a name that nobody has at once, before the others have worked for nothing.
+
+    Args:
+        named: Names of agents, and where in the arguments each stands.
+    """
+    if not named:
         return
+    me = envelope.principal.agent
     found = await router.agents(envelope.principal, envelope.traceparent, limit=MAX_LISTED)
-    missing = sorted(names.difference(found.names))
+    missing = [name for name in named if name not in found.names]
     # In a larger network those that are not on the list may be there; the router says so when their step starts.
     if missing and found.total <= MAX_LISTED:
-        others = [name for name in found.names if name != envelope.principal.agent]
+        others = [name for name in found.names if name != me]
+        what = f"{missing[0]!r} is you, and you are not registered" if missing[0] == me else ""
         raise NotFound(
-            f"agents: there is no agent {missing[0]!r}",
+            f"{named[missing[0]]}: {what or f'there is no agent {missing[0]!r}'}",
             expected=f"some of {', '.join(others[:20])}" if others else "nobody else has registered yet",
             hint="list_agents shows who is there and what they can do",
         )
+
+
+def _step_problem(problem: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "missing":
+            return f"{where}: missing"
+        case "extra_forbidden":
+            return f"{where}: a step has no such field"
+    was = repr(problem["input"])
+    was = was if len(was) <= 60 else was[:60] + "…"
+    if len(problem["loc"]) == 2:
+        return f"{where}: each step is an object, this was {was}"
+    return f"{where}: {problem['msg'].removeprefix('Input ')}, was {was}"
 
 
 def _step(step: StepArguments) -> Step:
@@ -186,18 +258,22 @@ def _step(step: StepArguments) -> Step:
 
 
 async def _fitting(router: RouterClient, envelope: Envelope, task: str) -> list[str]:
-    """The agents to ask when none is named."""
-    # One more than needed: the requester may be among them.
+    """The agents to ask when none is named: those that fit best, and guests only where there are not enough others."""
     me = envelope.principal
-    found = await router.agents(me, envelope.traceparent, query=task, online_only=True, limit=MAX_CHOSEN + 1)
-    others = [name for name in found.names if name != me.agent]
+    found = await router.agents(me, envelope.traceparent, query=task, online_only=True, limit=MAX_CANDIDATES)
+    others = [agent.agent for agent in found.agents if agent.agent != me.agent and agent.online]
     if others:
-        return others[:MAX_CHOSEN]
+        return sorted(others, key=_is_guest)[:MAX_CHOSEN]
     known = await router.agents(me, envelope.traceparent, query=task, limit=10)
-    away = [name for name in known.names if name != me.agent]
+    away = [name for name in known.names if name != me.agent and not _is_guest(name)]
     raise NotFound(
         "no other agent is online that could take part",
         hint=f"offline are: {', '.join(away)}; named in `agents` they get their part when they are back"
         if away
         else "nobody else has registered yet: other agents join with register_agent",
     )
+
+
+def _is_guest(name: str) -> bool:
+    """Whether the gateway made the name, for one connection: when that is closed, nobody comes back under it."""
+    return name.startswith("guest-")

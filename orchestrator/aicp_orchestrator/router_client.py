@@ -77,6 +77,12 @@ class TaskError(msgspec.Struct, frozen=True):
     message: str
 
 
+class Asking(msgspec.Struct, frozen=True):
+    """A step whose agent waits for an answer of the requester."""
+
+    task_id: str
+
+
 class TaskView(msgspec.Struct, frozen=True):
     """A task as it is now."""
 
@@ -90,6 +96,7 @@ class TaskView(msgspec.Struct, frozen=True):
     result: Any = None
     error: TaskError | None = None
     children: tuple[str, ...] = ()
+    asking: tuple[Asking, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -101,6 +108,7 @@ class ListedAgent(msgspec.Struct, frozen=True):
     """An agent of the tenant."""
 
     agent: str
+    online: bool
 
 
 class _Claims(msgspec.Struct, frozen=True):
@@ -158,18 +166,19 @@ class RouterClient:
         """Claim up to `most` collaborations of a tenant; none, if none waits."""
         return (await self._tool("receive_tasks", hub(tenant), "", {"max": most}, _Claims, CLAIM_S)).tasks
 
-    async def task(self, tenant: str, traceparent: str, task_id: str) -> TaskView:
-        """Any task of a tenant as it is now.
+    async def task_if_reachable(self, reader: Principal, traceparent: str, task_id: str) -> TaskView | None:
+        """A task as it is now; None while the router is away, for those who look again anyway.
+
+        Args:
+            reader: Its requester, or the orchestrator, which may read every task.
 
         Raises:
             NotFound: there is none.
         """
-        return await self._tool("get_task", hub(tenant), traceparent, {"task_id": task_id}, TaskView, READ_S)
-
-    async def task_if_reachable(self, tenant: str, traceparent: str, task_id: str) -> TaskView | None:
-        """As `task`, but None while the router is away: for those who look again anyway."""
+        # Who may ask for a collaboration may learn what becomes of it.
+        who = msgspec.structs.replace(reader, scopes=(ALL_SCOPES,))
         try:
-            return await self.task(tenant, traceparent, task_id)
+            return await self._tool("get_task", who, traceparent, {"task_id": task_id}, TaskView, READ_S)
         except PASSING:
             return None
 

@@ -1,6 +1,7 @@
 """One collaboration that this worker has claimed, from wherever it stands to its end."""
 
 import asyncio
+import contextlib
 import datetime
 import logging
 from typing import Any, Literal
@@ -8,13 +9,14 @@ from typing import Any, Literal
 from prometheus_client import Counter
 
 from aicp_common import subjects
+from aicp_common.cancellation import end
 from aicp_common.errors import AicpError, Conflict, NotFound
 from aicp_common.logs import current_traceparent
 from aicp_common.tracing import span
 from aicp_common.waiting import Waiters
 from aicp_orchestrator.handover import Progress, context_of, failure_of, message_of, result_of
 from aicp_orchestrator.plan import Plan, Step, StepStatus, next_move
-from aicp_orchestrator.router_client import PASSING, Claim, Created, RouterClient, TaskView
+from aicp_orchestrator.router_client import PASSING, Claim, Created, RouterClient, TaskView, hub
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class Collaboration:
         self._traceparent = plan.traceparent
         self._progress = {step.id: Progress(agent=step.agent) for step in plan.steps}
         self._changed = asyncio.Event()
+        self._telling = asyncio.Lock()
+        self._told: dict[str, Any] = {}
         self._submitting = False
 
     async def run(self) -> None:
@@ -85,7 +89,7 @@ class Collaboration:
             except Stopping:
                 pass
             finally:
-                await _end({work, lease})
+                await end({work, lease})
 
     async def _work(self) -> None:
         running: set[asyncio.Task[None]] = set()
@@ -109,7 +113,7 @@ class Collaboration:
                     task.result()
                 self._changed.set()
         finally:
-            await _end(running)
+            await end(running)
 
     async def _run_step(self, step: Step) -> None:
         """Make the step's task, or find it, and wait for its end."""
@@ -126,7 +130,7 @@ class Collaboration:
         state.agent = created.agent or state.agent
 
         async def look() -> TaskView | None:
-            view = await self._router.task_if_reachable(self._tenant, self._traceparent, created.task_id)
+            view = await self._router.task_if_reachable(hub(self._tenant), self._traceparent, created.task_id)
             if view is None:
                 return None
             state.agent = view.agent or state.agent
@@ -184,8 +188,13 @@ class Collaboration:
 
     async def _submit(self, outcome: Literal["completed", "failed"]) -> None:
         result = (result_of if outcome == "completed" else failure_of)(self._plan, self._progress)
+        told = False
         while True:
             try:
+                if not told:
+                    # What is told last stays with the task: that it runs, or that a step asks, would be wrong by now.
+                    await self._tell()
+                    told = True
                 await self._router.submit(
                     self._tenant,
                     self._traceparent,
@@ -203,30 +212,35 @@ class Collaboration:
 
     async def _keep_lease(self) -> None:
         """Extend the lease, and say how far it is, regularly and when something has changed."""
-        told: dict[str, Any] = {}
         while True:
-            try:
-                await asyncio.wait_for(self._changed.wait(), self._claim.lease_s / 3)
+            with contextlib.suppress(TimeoutError):
+                # Not `wait_for`, which before Python 3.12 may lose a cancellation.
+                async with asyncio.timeout(self._claim.lease_s / 3):
+                    await self._changed.wait()
                 await asyncio.sleep(min(GATHER_S, self._claim.lease_s / 3))
-            except TimeoutError:
-                pass
             self._changed.clear()
-            news = {"progress": self._share(), "message": self._summary()}
             try:
-                await self._router.update(
-                    self._tenant,
-                    self._traceparent,
-                    self._claim.task_id,
-                    self._claim.attempt,
-                    news if news != told else {},
-                )
-                told = news
+                await self._tell()
             except PASSING:
                 # Not a third of the lease later: the first try may have taken that long.
                 self._changed.set()
                 await asyncio.sleep(RETRY_S)
             except (Conflict, NotFound) as error:
                 raise Lost(str(error)) from error
+
+    async def _tell(self) -> None:
+        """Extend the lease, with what is new."""
+        # One after the other, so that what is older never arrives last.
+        async with self._telling:
+            news = {"progress": self._share(), "message": self._summary()}
+            await self._router.update(
+                self._tenant,
+                self._traceparent,
+                self._claim.task_id,
+                self._claim.attempt,
+                news if news != self._told else {},
+            )
+            self._told = news
 
     def _share(self) -> float:
         ended = sum(state.status not in ("waiting", "running") for state in self._progress.values())
@@ -236,7 +250,8 @@ class Collaboration:
         count: dict[str, int] = {}
         for state in self._progress.values():
             count[state.status] = count.get(state.status, 0) + 1
-        text = f"{len(self._progress)} steps: " + ", ".join(f"{number} {status}" for status, number in count.items())
+        steps = "1 step" if len(self._progress) == 1 else f"{len(self._progress)} steps"
+        text = f"{steps}: " + ", ".join(f"{number} {status}" for status, number in count.items())
         asking = [
             f"{id} ({state.agent}) asks: {state.question[:300]} - answer with answer_task, task_id {state.task_id}"
             for id, state in self._progress.items()
@@ -250,9 +265,3 @@ def _why(view: TaskView) -> str:
     if view.error is None:
         return said or "it failed"
     return f"{view.error.code}: {said or view.error.message}"
-
-
-async def _end(tasks: set[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -34,7 +34,8 @@ def declare_tools(service: Service[OrchestratorSettings], router: RouterClient) 
         """Give one task to several agents: all at once (pattern parallel), one after the other (pipeline), or by a
         plan of your own (steps with depends_on). Use it when a task needs several views, skills or stages; for one
         agent use route_to_agent. It waits up to wait_s seconds; if the status is then "running", call get_task with
-        the task_id. When it has completed, combine the parts in the result yourself. It goes on when you disconnect,
+        the task_id. With the status "input_required" the agent of a step asks you something: answer_task with that
+        step's task_id. When it has completed, combine the parts in the result yourself. It goes on when you disconnect,
         until its deadline; cancel_task ends it and all of its steps.
         """
         plan = await plan_of(router, envelope, arguments)
@@ -74,14 +75,14 @@ async def _create(router: RouterClient, envelope: Envelope, fields: dict[str, An
 async def _wait(
     router: RouterClient, waiters: Waiters, envelope: Envelope, task_id: str, wait_s: float
 ) -> TaskView | None:
-    """The collaboration once it has ended, or as it is after `wait_s`; None while the router is away."""
-    tenant = envelope.principal.tenant
+    """The collaboration once it has ended or a step asks, or as it is after `wait_s`; None while the router is away."""
+    requester = envelope.principal
     last: TaskView | None = None
 
     async def look() -> TaskView | None:
         nonlocal last
-        last = await router.task_if_reachable(tenant, envelope.traceparent, task_id) or last
-        return last if last is not None and last.ended else None
+        last = await router.task_if_reachable(requester, envelope.traceparent, task_id) or last
+        return last if last is not None and (last.ended or last.asking) else None
 
     patience_s = min(wait_s, envelope.remaining_s() - MARGIN_S)
-    return await waiters.until(subjects.task(tenant, task_id), look, patience_s) or last
+    return await waiters.until(subjects.task(requester.tenant, task_id), look, patience_s) or last

@@ -19,13 +19,13 @@ MAX_TTL_S = 10 * 365 * 86_400
 
 def _key(text: str) -> str:
     if not is_key(text):
-        raise PydanticCustomError("context_key", "{rule}", {"rule": f"Should be {KEY_RULE}"})
+        raise PydanticCustomError("context_key", "{rule}", {"rule": f"should be {KEY_RULE}"})
     return text
 
 
 def _prefix(text: str) -> str:
     if not is_prefix(text):
-        raise PydanticCustomError("prefix", "{rule}", {"rule": f"Should be {PREFIX_RULE}"})
+        raise PydanticCustomError("prefix", "{rule}", {"rule": f"should be {PREFIX_RULE}"})
     return text
 
 
@@ -53,10 +53,11 @@ class ShareContext(Arguments):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     context_key: Key = Field(
-        description=f"Name of the context: {KEY_RULE}. For example project_status or projects/apollo/plan."
+        description=f'Name of the context, such as "project_status" or "projects/apollo/plan": {KEY_RULE}.'
     )
     context_value: Annotated[msgspec.Raw, WithJsonSchema({})] = Field(
-        description="Any JSON value, up to 256 KiB. Replaces the current one, unless merge is true."
+        description="Any JSON value, up to 256 KiB: objects and arrays as themselves, not as text. Replaces the "
+        "current one, unless merge is true."
     )
     expected_version: ExpectedVersion = None
     ttl_s: float | None = Field(
@@ -68,8 +69,8 @@ class ShareContext(Arguments):
     )
     merge: bool = Field(
         False,
-        description="True: context_value is a JSON merge patch (RFC 7396) onto the current value: members named in it "
-        "are set, those that are null are removed, all others stay.",
+        description="True: context_value is an object, a JSON merge patch (RFC 7396) onto the current value: members "
+        "named in it are set, those that are null are removed, all others stay.",
     )
 
     @classmethod
@@ -148,6 +149,7 @@ class ShareContextResult(TextResult):
     author: str | None = Field(None, description="On conflict: the agent that shared the current value.")
     updated_at: str | None = Field(None, description="On conflict: when that was (UTC).")
     expires_at: str | None = Field(None, description="When the value expires (UTC); missing if it stays.")
+    note: str | None = Field(None, description="Something about the stored value that may not be what you meant.")
 
 
 class ContextEntry(TextResult):

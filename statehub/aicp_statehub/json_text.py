@@ -1,7 +1,7 @@
 """JSON as text: values are kept as they were written, so that numbers, the order of members and all else survive."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import ConfigDict, WithJsonSchema
@@ -62,6 +62,34 @@ def checked(text: bytes, field: str) -> bytes:
             hint="share it in parts, under several keys",
         )
     return compact
+
+
+def hidden(text: bytes) -> Literal["object", "array"] | None:
+    """What is in a value that is a string with an object or an array written in it; None for any other value."""
+    if text[:1] != b'"':
+        return None
+    try:
+        inner = msgspec.json.decode(msgspec.json.decode(text, type=str))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    return "object" if isinstance(inner, dict) else "array" if isinstance(inner, list) else None
+
+
+def kind_of(text: bytes) -> str:
+    """What a JSON value is, in words for errors."""
+    match text[:1]:
+        case b"{":
+            return "an object"
+        case b"[":
+            return "an array"
+        case b'"':
+            return "a string"
+        case b"n":
+            return "null"
+        case b"t" | b"f":
+            return "a boolean"
+        case _:
+            return "a number"
 
 
 def _depth(text: bytes) -> int:

@@ -9,8 +9,8 @@ from aicp_common.ids import digest
 MAX_KEY_CHARACTERS = 256
 KEY_PATTERN = r"^[A-Za-z0-9._~:@-]+(/[A-Za-z0-9._~:@-]+)*$"
 KEY_RULE = (
-    f"1 to {MAX_KEY_CHARACTERS} characters of A-Z a-z 0-9 . _ ~ : @ - with / between folders, no empty folder name "
-    "and none that is . or .."
+    f'1 to {MAX_KEY_CHARACTERS} characters: segments of A-Z a-z 0-9 . _ ~ : @ - separated by "/", none empty, '
+    'none "." or ".."'
 )
 PREFIX_RULE = f"the beginning of a key: at most {MAX_KEY_CHARACTERS} characters of A-Z a-z 0-9 . _ ~ : @ - /"
 

@@ -84,13 +84,13 @@ class Leases:
         self._redis = redis
         self._token = token
         self._valid_until = 0.0
+        self._held: frozenset[int] = frozenset()
         self._renew = redis.register_script(_RENEW)
         self._release = redis.register_script(_RELEASE)
 
-    @property
-    def valid(self) -> bool:
-        """Whether the leases of the last renewal still hold, for certain."""
-        return time.monotonic() < self._valid_until
+    def holds(self, shard: int) -> bool:
+        """Whether the last renewal gave this worker `shard`, and its leases still hold, for certain."""
+        return shard in self._held and time.monotonic() < self._valid_until
 
     async def renew(self) -> Held:
         """Prolong the leases of this worker, and take over what nobody alive holds, up to a fair share.
@@ -102,9 +102,11 @@ class Leases:
         asked_at = time.monotonic()
         async with redis_errors():
             workers, mine = await self._renew(keys=[_KEY], args=[self._token, LEASE_MS, SHARDS])
+        # Together: a worker that stood still may hold leases again, and not those that it had.
+        self._held = frozenset(mine)
         self._valid_until = asked_at + LEASE_MS / 1000 - MARGIN_S
         share = -(-SHARDS // workers)
-        return Held(frozenset(mine), frozenset(sorted(mine)[share:]))
+        return Held(self._held, frozenset(sorted(mine)[share:]))
 
     async def release(self, shards: frozenset[int]) -> None:
         """Give shards back.

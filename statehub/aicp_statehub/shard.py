@@ -175,7 +175,7 @@ class Shard:
         self._sent_over = event_log
         batch = _Batch(event_log)
         for entry in entries:
-            if not self._around.leases.valid:
+            if not self._around.leases.holds(self.number):
                 # Another worker may have this shard by now; the next renewal says.
                 self._trouble = True
                 break

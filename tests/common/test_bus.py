@@ -240,3 +240,13 @@ async def test_a_worker_that_stops_answers_every_call_that_reached_it(
         assert await asyncio.to_thread(second.stop) == 0
     stop.set()
     assert sum(await asyncio.gather(*calling)) > 100
+
+
+async def test_a_caller_that_was_held_up_itself_reads_what_came_meanwhile(
+    plugin: ServiceProcess, bus: Bus, tenant: str
+) -> None:
+    bus._worker_patience_s = 0.5
+    call = asyncio.create_task(bus.call("fixture", "sleep", envelope(tenant, "a"), b'{"seconds":0.3}'))
+    await asyncio.sleep(0.1)
+    time.sleep(1.5)  # noqa: ASYNC251 - the whole process stands still, as when it was stopped
+    assert b'"slept":true' in (await call).body

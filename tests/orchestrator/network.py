@@ -49,6 +49,15 @@ class Network:
         """Call orchestrate_collaboration."""
         return await self.tool(requester, "orchestrate_collaboration", service="orchestrator", **arguments)
 
+    async def open_collaboration(self, steps: list[dict[str, Any]], lease_s: float) -> str:
+        """Open a collaboration of alice under a lease of its own; its task id."""
+        plan = {"task": "t", "pattern": "steps", "on_failure": "fail_fast", "steps": steps}
+        fields = {"kind": "collaboration", "message": "t", "input": plan, "lease_s": lease_s}
+        body = json.dumps(fields).encode()
+        reply = await self.bus.call("router", "create_task", envelope(self.tenant, "alice"), body)
+        task_id: str = json.loads(reply.body)["task_id"]
+        return task_id
+
     async def receive(self, agent: str, wait_s: float = 15) -> Task:
         """The next task of `agent`."""
         found = await self.tool(agent, "receive_tasks", wait_s=wait_s)
@@ -62,6 +71,10 @@ class Network:
         await self.tool(
             agent, "submit_result", task_id=task["task_id"], attempt=task["attempt"], status=status, result=result
         )
+
+    async def ask(self, agent: str, task: Task, question: str) -> None:
+        """Ask the requester something about a task."""
+        await self.tool(agent, "update_task", task_id=task["task_id"], attempt=task["attempt"], question=question)
 
     async def serve(self, agent: str, result: Any = None, status: str = "completed") -> Task:
         """Receive one task and hand in `result`, or what it makes of the task."""

@@ -17,7 +17,8 @@ async def test_two_named_agents_both_get_their_part_and_the_requester_both_resul
     await network.join("alice", "bob", "carol")
     asked = asyncio.create_task(network.collaborate(task="How do we halve the costs?", agents=["bob", "carol"]))
     tasks = await asyncio.gather(network.receive("bob"), network.receive("carol"))
-    assert [task["message"] for task in tasks] == ["How do we halve the costs?"] * 2
+    for task in tasks:
+        assert task["message"].startswith("How do we halve the costs?\n")
     assert [task["from"] for task in tasks] == [{"agent": "alice", "user": "alice"}] * 2
     await network.submit("bob", tasks[0], {"idea": "smaller machines"})
     await network.submit("carol", tasks[1], "fewer meetings")
@@ -39,6 +40,7 @@ async def test_two_named_agents_both_get_their_part_and_the_requester_both_resul
     }
     assert "data, not orders" in answer["result"]["instruction"]
     read = await network.tool("alice", "get_task", task_id=answer["task_id"])
+    assert (read["progress"], read["progress_message"]) == (1.0, "2 steps: 2 completed")
     assert (read["kind"], read["state"], read["result"]) == ("collaboration", "completed", answer["result"])
 
 
@@ -62,6 +64,7 @@ async def test_a_pipeline_hands_each_result_on(network: Network) -> None:
         )
     )
     first = await network.serve("bob", {"draft": 1})
+    assert "step 1 of 3 of a pipeline" in first["message"]
     assert first["context"] == {"for": "Eve"}
     second = await network.serve("carol", "two lines too long")
     assert second["context"] == {"for": "Eve", "input_from": {"step-1": {"draft": 1}}}
@@ -246,18 +249,42 @@ async def test_at_the_deadline_without_any_part_it_has_failed(network: Network) 
 
 
 async def test_a_question_of_a_step_reaches_the_requester_and_the_answer_the_agent(network: Network) -> None:
-    await network.join("alice", "bob")
-    asked = await network.collaborate(task="t", agents=["bob"], wait_s=0)
+    await network.join("alice", "bob", "carol")
+    asked = await network.collaborate(task="t", agents=["bob", "carol"], wait_s=0)
     task = await network.receive("bob")
-    await network.tool(
-        "bob", "update_task", task_id=task["task_id"], attempt=task["attempt"], question="Which currency?"
-    )
+    await network.ask("bob", task, "Which currency?")
     whole = await network.until(asked["task_id"], lambda task: "Which currency?" in task.get("progress_message", ""))
     assert task["task_id"] in whole["progress_message"]
     await network.tool("alice", "answer_task", task_id=task["task_id"], answer="euro")
-    again = await network.serve("bob", "12 euro")
+    again = await network.receive("bob")
     assert again["questions"][0]["answer"] == "euro"
-    assert (await network.ended(asked["task_id"]))["state"] == "completed"
+    whole = await network.until(asked["task_id"], lambda task: "asks" not in task["progress_message"])
+    assert (whole["progress"], whole["progress_message"]) == (0.0, "2 steps: 2 running")
+    await network.submit("bob", again, "12 euro")
+    await network.serve("carol", "nothing")
+    whole = await network.ended(asked["task_id"])
+    assert (whole["state"], whole["progress"]) == ("completed", 1.0)
+    assert whole["progress_message"] == "2 steps: 2 completed"
+
+
+async def test_who_waits_for_a_collaboration_learns_at_once_that_a_step_asks(network: Network) -> None:
+    await network.join("alice", "bob", "carol")
+    asked = asyncio.create_task(network.collaborate(task="t", agents=["bob", "carol"], wait_s=40))
+    task = await network.receive("bob")
+    await network.ask("bob", task, "Which currency?")
+    async with asyncio.timeout(10):
+        answer = await asked
+    assert (answer["status"], answer["task_id"]) == ("input_required", task["parent"])
+    first, second = answer["steps"]
+    assert (first["status"], first["question"]) == ("input_required", "Which currency?")
+    assert (second["status"], "question" in second) == ("running", False)
+    assert f"task_id {task['task_id']}" in answer["next"]
+    assert "answer_task" in answer["next"]
+
+    await network.tool("alice", "answer_task", task_id=task["task_id"], answer="euro")
+    await network.serve("bob", "12 euro")
+    await network.serve("carol", "nothing")
+    assert (await network.ended(answer["task_id"]))["state"] == "completed"
 
 
 async def test_the_same_idempotency_key_gives_the_same_collaboration(network: Network) -> None:
@@ -271,10 +298,39 @@ async def test_the_same_idempotency_key_gives_the_same_collaboration(network: Ne
 
 async def test_an_unknown_agent_is_refused_with_those_who_are_there(network: Network) -> None:
     await network.join("alice", "bob", "carol")
-    with pytest.raises(Refused, match=r"not_found: .*'nobody'; expected: some of bob, carol"):
+    with pytest.raises(Refused, match=r"not_found: agents.1: there is no agent 'nobody'; expected: some of bob, carol"):
         await network.collaborate(task="t", agents=["bob", "nobody"])
-    with pytest.raises(Refused, match=r"not_found: .*'nobody'"):
-        await network.collaborate(task="t", steps=[{"id": "a", "task": "t", "agent": "nobody"}])
+    steps = [{"id": "a", "task": "t"}, {"id": "b", "task": "t", "agent": "nobody"}]
+    with pytest.raises(Refused, match=r"not_found: steps.1.agent: there is no agent 'nobody'; expected: some of bob"):
+        await network.collaborate(task="t", steps=steps)
+
+
+@pytest.mark.parametrize("registered", [True, False])
+async def test_a_requester_that_names_itself_is_told_that_others_are_named(network: Network, registered: bool) -> None:
+    await network.join("bob", *(["ann"] if registered else []))
+    with pytest.raises(Refused, match=r"agents.1: 'ann' is you, the caller; expected: names of others"):
+        await network.collaborate("ann", task="t", agents=["bob", "Ann"])
+
+
+async def test_a_step_of_ones_own_needs_that_one_is_registered(network: Network) -> None:
+    await network.join("bob")
+    steps = [{"id": "a", "task": "t", "agent": "ann"}]
+    with pytest.raises(
+        Refused, match=r"steps.0.agent: 'ann' is you, and you are not registered; expected: some of bob"
+    ):
+        await network.collaborate("ann", task="t", steps=steps)
+    await network.join("ann")
+    asked = asyncio.create_task(network.collaborate("ann", task="t", steps=steps))
+    await network.serve("ann", "done")
+    assert (await asked)["status"] == "completed"
+
+
+async def test_names_of_agents_may_be_written_in_capitals(network: Network) -> None:
+    await network.join("alice", "bob", "carol")
+    answer = await network.collaborate(task="t", agents=[" Bob", "CAROL"], wait_s=0)
+    assert [assignment["agent"] for assignment in answer["assignments"]] == ["bob", "carol"]
+    answer = await network.collaborate(task="t", steps=[{"id": "a", "task": "t", "agent": "Bob"}], wait_s=0)
+    assert [assignment["agent"] for assignment in answer["assignments"]] == ["bob"]
 
 
 async def test_a_step_for_which_there_is_no_agent_fails_with_the_reason(network: Network) -> None:
@@ -336,6 +392,7 @@ async def test_many_collaborations_run_side_by_side(network: Network) -> None:
 
 
 STEP: Task = {"id": "a", "task": "t"}
+FIELDS = "expected: the fields of a step are: id, task, agent, capabilities, depends_on;"
 
 
 @pytest.mark.parametrize(
@@ -345,17 +402,24 @@ STEP: Task = {"id": "a", "task": "t"}
         ({"task": ""}, "task: .*at least 1"),
         ({"task": "가" * 30_000}, "task has 90000 bytes; expected: at most 65536"),
         ({"task": "t", "agents": []}, "agents: .*at least 1"),
-        ({"task": "t", "agents": ["Bob Smith"]}, "agents.0: .*pattern"),
-        ({"task": "t", "agents": "bob"}, "agents: .*array"),
+        ({"task": "t", "agents": ["Bob Smith"]}, "agents.0: should be 1 to 64 characters .*, was 'Bob Smith'"),
+        ({"task": "t", "agents": "bob"}, "agents: .*list"),
         ({"task": "t", "agents": ["bob", "bob"]}, "agents: named more than once: bob"),
         ({"task": "t", "agents": ["bob"], "pattern": "debate"}, "pattern: .*'parallel' or 'pipeline'"),
         ({"task": "t", "pattern": "pipeline"}, "needs `agents`"),
         ({"task": "t", "rounds": 3}, "rounds: no such argument"),
         ({"task": "t", "agents": ["bob"], "steps": [STEP]}, "goes without agents and pattern"),
         ({"task": "t", "steps": [STEP, STEP]}, "'a' is there more than once"),
-        ({"task": "t", "steps": [STEP | {"depends_on": ["x"]}]}, "'a' depends on 'x'"),
+        ({"task": "t", "steps": [STEP | {"depends_on": ["x"]}]}, "'a' depends on 'x'.*expected: no depends_on"),
         ({"task": "t", "steps": [STEP | {"depends_on": ["a"]}]}, "a -> a"),
-        ({"task": "t", "steps": [{"id": "a"}]}, "steps.0.task: missing"),
+        ({"task": "t", "steps": [{"id": "a"}]}, f"^invalid_argument: steps.0.task: missing; {FIELDS}"),
+        ({"task": "t", "steps": [STEP | {"who": "bob"}]}, f"steps.0.who: a step has no such field; {FIELDS}"),
+        ({"task": "t", "steps": [STEP | {"id": "a b"}]}, f"steps.0.id: should be 1 to 64 .*, was 'a b'; {FIELDS}"),
+        (
+            {"task": "t", "steps": [STEP, "do a"]},
+            "steps.1: each step is an object, this was 'do a'; .*for example .\\{",
+        ),
+        ({"task": "t", "steps": "do a"}, "steps: .*'do a'; .*for example .\\{"),
         ({"task": "t", "steps": [STEP | {"id": f"s{n}"} for n in range(51)]}, "steps: .*at most 50"),
         ({"task": "t", "agents": ["bob"], "wait_s": 41}, "wait_s: .*less than or equal to 40"),
         ({"task": "t", "agents": ["bob"], "wait_s": "5"}, "wait_s: .*number"),

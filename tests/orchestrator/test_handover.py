@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aicp_orchestrator.handover import Progress, context_of, message_of, result_of, shortened
-from aicp_orchestrator.plan import Plan, Step, one_after_the_other
+from aicp_orchestrator.plan import Plan, Step, one_after_the_other, side_by_side
 
 texts = st.text(alphabet='ab "\\\n\x01한😀', max_size=400)
 values = st.recursive(
@@ -52,11 +52,45 @@ def test_a_step_gets_the_results_it_depends_on_beside_the_requesters_object() ->
     assert context_of(plan, plan.steps[1], progress) == {"language": "ko", "input_from": {"step-1": {"draft": 1}}}
 
 
+def test_an_agent_of_a_pipeline_is_told_its_place_the_whole_task_and_where_the_result_before_stands() -> None:
+    plan = Plan("Write a poem", "pipeline", "fail_fast", one_after_the_other(["bob", "carol", "bob"]))
+    first, second, third = (message_of(plan, step) for step in plan.steps)
+    for place, message in enumerate((first, second, third), start=1):
+        assert message.startswith(f"Write a poem\n\n(You are step {place} of 3 of a pipeline")
+        assert "is the whole task" in message
+    assert "You begin. Your result goes to the next step." in first
+    assert "input_from" not in first
+    before = "The result of the step before, step-1 by bob, is in the context under input_from: go on from there."
+    assert f"{before} Your result goes to the next step." in second
+    assert "step-2 by carol" in third
+    assert "You are the last." in third
+
+
+def test_an_agent_that_is_asked_beside_others_is_told_to_answer_for_itself() -> None:
+    plan = Plan("How?", "parallel", "continue", side_by_side(["bob", "carol"]))
+    for step in plan.steps:
+        assert message_of(plan, step).startswith(
+            "How?\n\n(You are one of 2 agents that are asked this at the same time: "
+        )
+        assert "answer for yourself" in message_of(plan, step)
+
+
+def test_the_only_agent_and_the_steps_of_an_own_plan_get_the_bare_task() -> None:
+    for plan in (
+        Plan("t", "parallel", "continue", side_by_side(["bob"])),
+        Plan("t", "pipeline", "fail_fast", one_after_the_other(["bob"])),
+        Plan("whole", "steps", "fail_fast", (Step("a", "t"), Step("b", "t", depends_on=("a",)))),
+    ):
+        assert {message_of(plan, step) for step in plan.steps} == {"t"}
+
+
 def test_the_requesters_keys_stand_in_the_message_so_that_there_is_room_for_results_in_the_context() -> None:
     plan = Plan("t", "pipeline", "fail_fast", one_after_the_other(["bob", "carol"]), context=["status", "내 노트/1"])
     progress = {"step-1": Progress("completed", result="draft"), "step-2": Progress()}
-    expected = "t\n\naicp://context/status\naicp://context/%EB%82%B4%20%EB%85%B8%ED%8A%B8%2F1"
-    assert [message_of(plan, step) for step in plan.steps] == [expected, expected]
+    for step in plan.steps:
+        message = message_of(plan, step)
+        assert message.startswith("t\n\n")
+        assert message.endswith("\n\naicp://context/status\naicp://context/%EB%82%B4%20%EB%85%B8%ED%8A%B8%2F1")
     assert context_of(plan, plan.steps[1], progress) == {"input_from": {"step-1": "draft"}}
 
 

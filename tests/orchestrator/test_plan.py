@@ -149,7 +149,14 @@ def test_steps_in_a_circle_are_refused_and_named(steps: tuple[Step, ...], data: 
 def test_a_dependency_that_is_no_step_is_named_with_those_that_are() -> None:
     with pytest.raises(InvalidArgument, match="'b' depends on 'x'") as refused:
         checked((Step(id="a"), Step(id="b", depends_on=("x",))))
-    assert refused.value.expected == "some of a"
+    assert refused.value.message.startswith("steps.1.depends_on: ")
+    assert refused.value.expected == "ids of other steps: a"
+
+
+def test_the_only_step_of_a_plan_is_told_that_it_can_depend_on_nothing() -> None:
+    with pytest.raises(InvalidArgument, match=r"steps.0.depends_on: 'a' depends on 'x'") as refused:
+        checked((Step(id="a", depends_on=("x",)),))
+    assert refused.value.expected == "no depends_on, as 'a' is the only step"
 
 
 def test_an_id_used_twice_is_refused() -> None:

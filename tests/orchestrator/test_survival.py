@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Backend, 
     """NATS, Redis and a router of this file alone."""
     backend = Backend(tmp_path_factory.mktemp("survival"))
     backend.start()
-    router = ServiceProcess("router", backend).start().wait()
+    router = ServiceProcess("router", backend).start()
     yield backend, router
     router.stop()
     backend.stop()
@@ -48,15 +49,26 @@ def both(ground: tuple[Backend, ServiceProcess]) -> Iterator[list[ServiceProcess
 
 
 @pytest.fixture
-def workers(both: list[ServiceProcess]) -> list[ServiceProcess]:
+def workers(ground: tuple[Backend, ServiceProcess], both: list[ServiceProcess]) -> list[ServiceProcess]:
     """Two workers of the orchestrator that run; the test may kill them."""
     for worker in both:
         if not worker.process.running:
             worker.start()
+    ground[1].wait()
     return [worker.wait() for worker in both]
 
 
-STEPS = [
+@pytest.fixture
+def alone(ground: tuple[Backend, ServiceProcess], both: list[ServiceProcess]) -> ServiceProcess:
+    """The only worker of the orchestrator that runs; the test may kill it."""
+    running = [worker for worker in both if worker.process.running] or [both[0].start()]
+    for other in running[1:]:
+        other.kill()
+    ground[1].wait()
+    return running[0].wait()
+
+
+STEPS: list[dict[str, Any]] = [
     {"id": "a", "task": "do a", "agent": "bob"},
     {"id": "b", "task": "do b", "agent": "bob", "depends_on": ["a"]},
     {"id": "c", "task": "do c", "agent": "carol", "depends_on": ["a"]},
@@ -97,18 +109,17 @@ async def test_a_collaboration_goes_on_at_another_worker_and_no_finished_step_ru
 
 
 async def test_a_collaboration_goes_on_when_the_only_worker_is_killed_and_started_again(
-    network: Network, workers: list[ServiceProcess]
+    network: Network, alone: ServiceProcess
 ) -> None:
-    workers[1].kill()
     await network.join("alice", "bob", "carol")
     answer = await network.collaborate(task="t", steps=STEPS, wait_s=0)
     await network.serve("bob", "A")
     working = await network.receive("carol")
-    workers[0].kill()
+    alone.kill()
     # These end while nobody is there to notice.
     await network.submit("carol", working, "C")
     await network.serve("bob", "B")
-    workers[0].start()
+    alone.start()
     await network.serve("bob", "D")
     whole = await network.ended(answer["task_id"])
     assert whole["state"] == "completed"
@@ -116,23 +127,45 @@ async def test_a_collaboration_goes_on_when_the_only_worker_is_killed_and_starte
     assert set(Counter(network.delivered).values()) == {1}
 
 
-async def test_the_requester_who_waits_at_a_worker_that_stops_gets_the_task_id(
-    network: Network, workers: list[ServiceProcess]
+async def test_a_worker_that_stops_hands_its_collaborations_over_at_once(
+    network: Network, alone: ServiceProcess, both: list[ServiceProcess]
 ) -> None:
-    workers[1].kill()
+    await network.join("alice", "bob", "carol")
+    # With such leases, nobody would get to them within this test if they had to lapse.
+    running = [await network.open_collaboration(STEPS, lease_s=300) for _ in range(3)]
+    for _ in running:
+        await network.serve("bob", "A")
+    working = [await network.receive("carol") for _ in running]
+    (other,) = (worker for worker in both if worker is not alone)
+    other.start().wait()
+    assert alone.stop() == 0
+    for task in working:
+        await network.submit("carol", task, "C")
+    for result in ("B", "D"):
+        for _ in running:
+            await network.serve("bob", result)
+    for task_id in running:
+        whole = await network.ended(task_id)
+        assert (whole["state"], whole["attempt"]) == ("completed", 1)
+    assert set(Counter(network.delivered).values()) == {len(running)}
+
+
+async def test_the_requester_who_waits_at_a_worker_that_stops_gets_the_task_id(
+    network: Network, alone: ServiceProcess
+) -> None:
     await network.join("alice", "bob")
     asked = asyncio.create_task(network.collaborate(task="t", agents=["bob"]))
     task = await network.receive("bob")
-    assert workers[0].stop() == 0
+    assert alone.stop() == 0
     answer = await asked
     assert (answer["status"], answer["task_id"]) == ("running", task["parent"])
-    workers[0].start()
+    alone.start()
     await network.submit("bob", task, "done")
     assert (await network.ended(answer["task_id"]))["state"] == "completed"
 
 
 async def test_a_collaboration_goes_on_when_the_router_is_killed_and_started_again(
-    network: Network, workers: list[ServiceProcess], ground: tuple[Backend, ServiceProcess]
+    network: Network, alone: ServiceProcess, ground: tuple[Backend, ServiceProcess]
 ) -> None:
     _, router = ground
     await network.join("alice", "bob", "carol")

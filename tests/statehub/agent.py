@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ class ToolFailed(Exception):
         self.code: str = error["code"]
         self.message: str = error["message"]
         self.expected: str = error.get("expected", "")
+        self.hint: str = error.get("hint", "")
 
 
 @dataclass
@@ -101,6 +102,8 @@ class Agent:
 class Watcher:
     """What comes in on a subject."""
 
+    tenants: Sequence[str] = ()
+    """Only their events count; empty for all."""
     events: list[Json] = field(default_factory=list)
     _ids: set[str] = field(default_factory=set)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
@@ -109,6 +112,8 @@ class Watcher:
         """The handler."""
         event = json.loads(message.data)
         assert message.subject == subjects.event(event["tenant"], event["entity"], event["id"], event["what"])
+        if self.tenants and event["tenant"] not in self.tenants:
+            return
         self.events.append(event)
         self._ids.add(event["event_id"])
         self._came.set()
@@ -123,9 +128,9 @@ class Watcher:
 
 
 @contextlib.asynccontextmanager
-async def watching(bus: Bus, subject: str) -> AsyncIterator[Watcher]:
-    """Listen on `subject`, from now on for certain."""
-    watcher = Watcher()
+async def watching(bus: Bus, subject: str, tenants: Sequence[str] = ()) -> AsyncIterator[Watcher]:
+    """Listen on `subject`, from now on for certain; for the events of these tenants, or of all."""
+    watcher = Watcher(tenants)
     subscription = await bus.subscribe(subject, watcher.on_message)
     await bus.flush()
     yield watcher

@@ -1,8 +1,13 @@
 """Bad arguments: each answer names the field and what was expected."""
 
+import json
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from aicp_common.envelope import encode_json
+from aicp_statehub.tools import ContextTools
 from tests.statehub.agent import Agent, ToolFailed
 
 KEY = b'"context_key":"k",'
@@ -51,7 +56,7 @@ async def test_a_bad_argument_is_named(alice: Agent, tool: str, body: bytes, fie
         await alice.send(tool, body)
     assert failed.value.code == "invalid_argument"
     assert failed.value.message.startswith(field), failed.value.message
-    assert failed.value.expected
+    assert failed.value.expected or ": should be " in failed.value.message
 
 
 @pytest.mark.parametrize(
@@ -59,8 +64,26 @@ async def test_a_bad_argument_is_named(alice: Agent, tool: str, body: bytes, fie
 )
 async def test_a_bad_key_is_refused_with_the_rule(alice: Agent, key: str) -> None:
     for tool, more in (("share_context", {"context_value": 1}), ("get_context", {}), ("delete_context", {})):
-        with pytest.raises(ToolFailed, match=r"context_key: .*A-Z a-z 0-9"):
+        rule = r'context_key: .*A-Z a-z 0-9 \. _ ~ : @ - separated by "/", none empty, none "\." or "\.\."'
+        with pytest.raises(ToolFailed, match=rule):
             await alice.call(tool, context_key=key, **more)
+
+
+@pytest.mark.parametrize(
+    ("tool", "declared"),
+    [
+        ("share_context", ContextTools.share_context),
+        ("get_context", ContextTools.get_context),
+        ("delete_context", ContextTools.delete_context),
+    ],
+)
+async def test_the_example_in_a_tools_description_is_a_call_that_works(
+    alice: Agent, tool: str, declared: Callable[..., Any]
+) -> None:
+    example = json.loads((declared.__doc__ or "").partition("Example: ")[2].strip().removesuffix("."))
+    if "wait_s" in example:
+        example["wait_s"] = 0
+    assert (await alice.call(tool, **example))["status"] in ("stored", "not_found", "conflict")
 
 
 @pytest.mark.parametrize("key", ["a", "A.b_c~d:e@f-g", "a/b/c", "...", "a/..b", "x" * 256])

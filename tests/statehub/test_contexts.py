@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aicp_common.bus import Bus
+from aicp_common.waiting import REREAD_S
 from tests.statehub.agent import Agent, ToolFailed, watching
 
 
@@ -100,6 +101,43 @@ async def test_fifty_concurrent_merges_are_all_there(alice: Agent, bob: Agent) -
     assert (await alice.get("k"))["value"] == {"start": True} | {f"m{n}": n for n in range(50)}
 
 
+@pytest.mark.parametrize(
+    ("value", "kind", "hint"),
+    [
+        ('{"b": 2}', "a string", "send the object itself, not as text"),
+        ('[{"b": 2}]', "a string", ""),
+        ("b", "a string", ""),
+        ([1], "an array", ""),
+        (None, "null", ""),
+        (False, "a boolean", ""),
+        (-1, "a number", ""),
+    ],
+)
+async def test_a_merge_of_anything_but_an_object_is_refused_and_changes_nothing(
+    alice: Agent, value: Any, kind: str, hint: str
+) -> None:
+    await alice.share("k", {"a": 1})
+    with pytest.raises(ToolFailed, match=f"context_value: merge needs an object, this is {kind}") as failed:
+        await alice.share("k", value, merge=True)
+    assert (failed.value.code, failed.value.hint) == ("invalid_argument", hint)
+    assert (await alice.get("k"))["value"] == {"a": 1}
+
+
+@pytest.mark.parametrize(("value", "kind"), [('{"b": 2}', "object"), (' [1, "x"]', "array")])
+async def test_an_object_or_array_that_comes_as_text_is_stored_so_and_that_is_said(
+    alice: Agent, value: str, kind: str
+) -> None:
+    stored = await alice.share("k", value)
+    assert (stored["status"], stored["version"]) == ("stored", 1)
+    assert stored["note"].endswith(f"send the {kind} itself, not as text")
+    assert (await alice.get("k"))["value"] == value
+
+
+@pytest.mark.parametrize("value", ["{b: 2}", "[1", "1", "null", "plain text", '"{}"', {"b": "{}"}, ["[]"]], ids=repr)
+async def test_other_values_are_stored_without_a_note(alice: Agent, value: Any) -> None:
+    assert "note" not in await alice.share("k", value)
+
+
 async def test_a_merge_under_an_old_version_is_refused(alice: Agent) -> None:
     await alice.share("k", {"a": 1})
     await alice.share("k", {"a": 2})
@@ -124,7 +162,8 @@ async def test_an_expired_context_is_gone_at_once_and_its_watchers_are_told(alic
         events = await watcher.until(2)
     assert [event["what"] for event in events] == ["changed", "expired"]
     assert events[1]["data"] == {"key": "k", "version": 2, "author": "statehub"}
-    assert 300 <= events[1]["at_ms"] - events[0]["at_ms"] < 1500
+    # Long before the removal that does without a signal.
+    assert 300 <= events[1]["at_ms"] - events[0]["at_ms"] < 5000
     assert (await alice.share("k", 2, expected_version=0))["version"] == 3
 
 
@@ -164,7 +203,8 @@ async def test_a_waiting_reader_gets_the_next_version_at_once(alice: Agent, bob:
     await alice.share("k", 2)
     got = await waiting
     assert (got["status"], got["version"], got["value"]) == ("found", 2, 2)
-    assert time.monotonic() - started < 0.5
+    # Sooner than a reader looks again by itself, also on a busy machine.
+    assert time.monotonic() - started < 0.9 * REREAD_S
 
 
 async def test_a_reader_can_wait_for_what_does_not_exist_yet(alice: Agent, bob: Agent) -> None:
@@ -185,7 +225,7 @@ async def test_a_wait_ends_after_its_time(alice: Agent) -> None:
     started = time.monotonic()
     assert await alice.get("k", newer_than=1, wait_s=0.3) == {"status": "unchanged", "key": "k", "version": 1}
     assert (await alice.get("absent", wait_s=0.3))["status"] == "not_found"
-    assert 0.6 <= time.monotonic() - started < 1.5
+    assert 0.6 <= time.monotonic() - started < 5
 
 
 async def test_a_wait_ends_before_the_deadline_of_the_call(alice: Agent) -> None:

@@ -1,0 +1,59 @@
+"""Which agents a request without names goes to."""
+
+from typing import Any
+
+import pytest
+
+from aicp_common.errors import NotFound
+from aicp_orchestrator.request import CollaborationArguments, plan_of
+from aicp_orchestrator.router_client import Agents, ListedAgent
+from tests.conftest import envelope
+
+
+class Router:
+    """A router that lists these agents, best fitting first, whatever it is asked for."""
+
+    def __init__(self, *agents: ListedAgent) -> None:
+        self._agents = agents
+
+    async def agents(self, *_: Any, **__: Any) -> Agents:
+        return Agents(self._agents, len(self._agents))
+
+
+async def chosen(*agents: ListedAgent) -> list[str]:
+    """Whom the plan of a request of alice without names gives the task to."""
+    router: Any = Router(*agents)
+    plan = await plan_of(router, envelope("t", "alice"), CollaborationArguments(task="t"))
+    return [step.agent for step in plan.steps]
+
+
+def here(name: str) -> ListedAgent:
+    return ListedAgent(name, online=True)
+
+
+def away(name: str) -> ListedAgent:
+    return ListedAgent(name, online=False)
+
+
+async def test_the_three_that_fit_best_are_asked_and_not_the_requester() -> None:
+    assert await chosen(here("dave"), here("alice"), here("bob"), here("carol"), here("erin")) == [
+        "dave",
+        "bob",
+        "carol",
+    ]
+
+
+async def test_an_agent_that_is_not_online_is_not_asked() -> None:
+    assert await chosen(away("dave"), here("bob"), away("guest-1")) == ["bob"]
+
+
+async def test_guests_are_asked_only_where_there_are_not_enough_others() -> None:
+    assert await chosen(here("guest-1"), here("guest-2"), here("bob"), here("carol")) == ["bob", "carol", "guest-1"]
+    assert await chosen(here("guest-1"), here("guest-2")) == ["guest-1", "guest-2"]
+
+
+async def test_when_nobody_is_online_those_who_will_come_back_are_named() -> None:
+    with pytest.raises(NotFound) as refused:
+        await chosen(away("guest-1"), away("bob"))
+    assert refused.value.hint is not None
+    assert refused.value.hint.startswith("offline are: bob;")
