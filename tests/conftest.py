@@ -36,22 +36,23 @@ def own_backend(tmp_path: Path) -> Iterator[Backend]:
 @pytest.fixture(scope="session")
 def statehub(backend: Backend) -> Iterator[ServiceProcess]:
     """The shared state hub."""
-    yield from _running("statehub", backend)
+    yield from running("statehub", backend)
 
 
 @pytest.fixture(scope="session")
 def router(backend: Backend, statehub: ServiceProcess) -> Iterator[ServiceProcess]:
     """The shared router; it asks the state hub for contexts."""
-    yield from _running("router", backend)
+    yield from running("router", backend)
 
 
 @pytest.fixture(scope="session")
 def orchestrator(backend: Backend, router: ServiceProcess) -> Iterator[ServiceProcess]:
     """The shared orchestrator; it asks the router for tasks."""
-    yield from _running("orchestrator", backend)
+    yield from running("orchestrator", backend)
 
 
-def _running(name: str, backend: Backend) -> Iterator[ServiceProcess]:
+def running(name: str, backend: Backend) -> Iterator[ServiceProcess]:
+    """For a fixture: one worker of a service, stopped in an orderly way at the end."""
     service = ServiceProcess(name, backend).start().wait()
     yield service
     assert service.stop() == 0, service.process.output()[-4000:]

@@ -1,7 +1,7 @@
 """A network of agents for tests of the router: calls of its tools over the real bus, as a gateway makes them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -11,8 +11,8 @@ from aicp_common import subjects
 from aicp_common.bus import Bus
 from aicp_common.envelope import encode_json
 from aicp_common.errors import AicpError
-from tests.conftest import envelope
-from tests.support.processes import ServiceProcess
+from tests.conftest import envelope, running
+from tests.support.processes import Backend, ServiceProcess
 
 
 class ToolError(Exception):
@@ -132,6 +132,27 @@ async def refused(call: Awaitable[Any]) -> ToolError:
     except AicpError as error:
         return ToolError(error.as_dict())
     raise AssertionError(f"was not refused: {answer}")
+
+
+@pytest.fixture(scope="session")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """NATS and Redis without an orchestrator: these tests play it, and a real one would be faster."""
+    own = Backend(tmp_path_factory.mktemp("router"))
+    own.start()
+    yield own
+    own.stop()
+
+
+@pytest.fixture(scope="session")
+def statehub(backend: Backend) -> Iterator[ServiceProcess]:
+    """The state hub there."""
+    yield from running("statehub", backend)
+
+
+@pytest.fixture(scope="session")
+def router(backend: Backend, statehub: ServiceProcess) -> Iterator[ServiceProcess]:
+    """The router there."""
+    yield from running("router", backend)
 
 
 @pytest.fixture
