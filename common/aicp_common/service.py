@@ -9,12 +9,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import nats.micro
 import uvloop
 from nats.aio.msg import Msg
-from nats.micro.request import Request
 from pydantic import BaseModel
 
 from aicp_common import __version__, subjects
@@ -25,34 +24,23 @@ from aicp_common.announcement import (
     Announcement,
     encode_announcement,
 )
-from aicp_common.bus import BEAT_HEADER, TRACE_HEADER, Bus
+from aicp_common.bus import Bus
+from aicp_common.calls import Answer, Answering, Calls
 from aicp_common.cancellation import end
-from aicp_common.envelope import Envelope, Principal, encode_json, unpack
+from aicp_common.envelope import Envelope, Principal, encode_json
 from aicp_common.errors import (
     AicpError,
-    Busy,
-    DeadlineExceeded,
     Forbidden,
-    Internal,
-    Unavailable,
-    encode_error,
-    tool_result_of,
 )
-from aicp_common.logs import configure_logs, current_request_id, current_traceparent
-from aicp_common.metrics import BUS_CONNECTED, CALL_SECONDS, CALLS, CALLS_IN_FLIGHT, LOOP_FAILURES
+from aicp_common.logs import configure_logs
+from aicp_common.metrics import BUS_CONNECTED, LOOP_FAILURES
 from aicp_common.settings import EXIT_CONFIG, Settings, SettingsError, SettingsT, load_settings_or_exit
 from aicp_common.store import Tenants, connect_redis, ping
 from aicp_common.tool import Arguments, Result, Tool, encode_result, parse_arguments
-from aicp_common.tracing import configure_tracing, shutdown_tracing, span, tracing_enabled
+from aicp_common.tracing import configure_tracing, shutdown_tracing
 from aicp_common.waiting import Waiters
 
 log = logging.getLogger(__name__)
-
-MAX_IN_FLIGHT = 10_000
-"""Calls that one worker works on or waits in; beyond it callers are told that it is busy."""
-
-DRAIN_S = 2.0
-"""How long a worker that stops lets its calls end."""
 
 ResultT = TypeVar("ResultT", bound=Result)
 ArgumentsT = TypeVar("ArgumentsT", bound=Arguments)
@@ -76,18 +64,6 @@ class Delivery(Generic[ResultT]):
     """The `traceparent` of what is handed on: the receiving gateway joins that trace."""
     undo: Background
     """Called when nobody took the reply: the caller has gone, or the bus lost it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What goes back to a caller."""
-
-    body: bytes
-    origin: str = ""
-    undo: Background | None = None
-
-
-Answering = Callable[[Envelope, bytes], Awaitable[_Answer]]
 
 
 class Service(Generic[SettingsT]):
@@ -116,9 +92,7 @@ class Service(Generic[SettingsT]):
         self._after_start: list[Background] = []
         self._at_stop: list[Background] = []
         self._checks: list[Callable[[], Awaitable[dict[str, Any]]]] = []
-        self._working: set[asyncio.Task[None]] = set()
-        self._began: dict[Request, float] = {}
-        self._by_request: dict[str, set[asyncio.Task[None]]] = {}
+        self._calls = Calls(name, self.bus, settings.worker_patience_s)
         self._ready = False
         self._stop = asyncio.Event()
 
@@ -160,13 +134,13 @@ class Service(Generic[SettingsT]):
             )
             self._tools.append(tool)
 
-            async def answer(envelope: Envelope, body: bytes) -> _Answer:
+            async def answer(envelope: Envelope, body: bytes) -> Answer:
                 if not envelope.principal.may(scope):
                     raise Forbidden(f"{tool.name} needs the scope {scope!r}, which {envelope.principal.agent!r} lacks")
                 returned: Any = await tool.handler(envelope, tool.parse(body))
                 if isinstance(returned, Delivery):
-                    return _Answer(encode_result(returned.result), returned.origin, returned.undo)
-                return _Answer(encode_result(returned))
+                    return Answer(encode_result(returned.result), returned.origin, returned.undo)
+                return Answer(encode_result(returned))
 
             self._methods[tool.name] = answer
             return function
@@ -180,13 +154,13 @@ class Service(Generic[SettingsT]):
         """
 
         def declare(function: Method) -> Method:
-            async def answer(envelope: Envelope, body: bytes) -> _Answer:
+            async def answer(envelope: Envelope, body: bytes) -> Answer:
                 returned = await function(envelope, parse_arguments(arguments, body))
                 if isinstance(returned, Raw):
-                    return _Answer(returned.body)
+                    return Answer(returned.body)
                 if isinstance(returned, BaseModel):
-                    return _Answer(returned.model_dump_json(exclude_none=True).encode())
-                return _Answer(encode_json(returned))
+                    return Answer(returned.model_dump_json(exclude_none=True).encode())
+                return Answer(encode_json(returned))
 
             self._methods[name or function.__name__] = answer
             return function
@@ -276,10 +250,10 @@ class Service(Generic[SettingsT]):
             for subject, handler, queue in self._subscriptions:
                 await self.bus.subscribe(subject, handler, queue)
             await self.bus.subscribe(subjects.ANNOUNCE_REQUEST, self._on_announce_request)
-            await self.bus.subscribe(subjects.CANCEL, self._on_cancel)
+            await self.bus.subscribe(subjects.CANCEL, self._calls.on_cancel)
             await self.bus.flush()
             self._background["announce"] = self._announce_for_ever
-            self._background["beat"] = self._beat_for_ever
+            self._background["beat"] = self._calls.beat_for_ever
             loops = [asyncio.create_task(self._keep_running(*item)) for item in self._background.items()]
             await self._announce()
             for function in self._after_start:
@@ -289,13 +263,13 @@ class Service(Generic[SettingsT]):
             self._ready = True
             log.info("%s is ready", self.name)
             await self._stop.wait()
-            log.info("%s stops", self.name, extra={"calls_in_flight": len(self._working)})
+            log.info("%s stops", self.name, extra={"calls_in_flight": self._calls.in_flight})
             self._ready = False
             for function in self._at_stop:
                 await function()
             await self._stop_listening(micro)
             self.waiters.close()
-            await self._drain()
+            await self._calls.drain()
         finally:
             await end(loops)
             await self.bus.close()
@@ -348,109 +322,11 @@ class Service(Generic[SettingsT]):
             queue_group=self.name,
             metadata={"instance": self.instance, "tools": " ".join(tool.name for tool in self._tools)},
         )
+        tools = {tool.name for tool in self._tools}
         for name, answer in self._methods.items():
-            await micro.add_endpoint(
-                name=name, subject=subjects.call(self.name, name), handler=self._handler(name, answer)
-            )
+            handler = self._calls.handler(name, answer, is_tool=name in tools)
+            await micro.add_endpoint(name=name, subject=subjects.call(self.name, name), handler=handler)
         return micro
-
-    def _handler(self, name: str, answer: Answering) -> Callable[[Request], Awaitable[None]]:
-        is_tool = any(tool.name == name for tool in self._tools)
-
-        async def handle(request: Request) -> None:
-            # nats.micro waits for a handler before it takes the next message, and some of ours wait for 40 s.
-            if len(self._working) >= MAX_IN_FLIGHT:
-                await self._fail(request, is_tool, Busy(f"this {self.name} has {MAX_IN_FLIGHT} calls in flight"))
-                return
-            task = asyncio.create_task(self._answer(name, is_tool, answer, request))
-            self._working.add(task)
-            task.add_done_callback(self._working.discard)
-
-        return handle
-
-    async def _answer(
-        self,
-        name: str,
-        is_tool: bool,
-        answer: Answering,
-        request: Request,
-    ) -> None:
-        started = time.perf_counter()
-        self._began[request] = started
-        CALLS_IN_FLIGHT.inc()
-        outcome = "ok"
-        request_id = ""
-        try:
-            envelope, body = unpack(request.data)
-            request_id = envelope.request_id
-            self._by_request.setdefault(request_id, set()).add(cast("asyncio.Task[None]", asyncio.current_task()))
-            current_request_id.set(envelope.request_id)
-            current_traceparent.set(envelope.traceparent)
-            if envelope.remaining_s() <= 0:
-                raise DeadlineExceeded(f"the deadline passed before {self.name} began with {name}")
-            if tracing_enabled():
-                with span(f"{self.name}.{name}", envelope.traceparent, "server") as inner:
-                    current_traceparent.set(inner)
-                    envelope = Envelope(
-                        envelope.principal, envelope.deadline_ms, inner, envelope.request_id, envelope.session
-                    )
-                    reply = await answer(envelope, body)
-            else:
-                reply = await answer(envelope, body)
-            await self._reply(request, reply)
-        except AicpError as error:
-            outcome = error.code
-            if isinstance(error, Internal):
-                log.error("%s failed: %s", name, error)
-            await self._fail(request, is_tool, error)
-        except asyncio.CancelledError:
-            # The client no longer waits, or this worker stops.
-            outcome = "cancelled"
-            await self._fail(request, is_tool, Unavailable(f"the call of {name} was cancelled", hint="call again"))
-        except Exception:
-            outcome = Internal.code
-            log.exception("%s failed", name)
-            fault = Internal(
-                f"{self.name} failed in {name}",
-                hint=f"its log says why, under request id {current_request_id.get() or 'unknown'}",
-            )
-            await self._fail(request, is_tool, fault)
-        finally:
-            del self._began[request]
-            self._forget(request_id)
-            CALLS_IN_FLIGHT.dec()
-            CALLS.labels(name, outcome).inc()
-            CALL_SECONDS.labels(name).observe(time.perf_counter() - started)
-
-    async def _reply(self, request: Request, reply: _Answer) -> None:
-        headers = {TRACE_HEADER: reply.origin} if reply.origin and tracing_enabled() else None
-        if reply.undo is None:
-            await request.respond(reply.body, headers)
-            return
-        taken = False
-        try:
-            taken = await self.bus.deliver(request._msg.reply, reply.body, headers)
-        finally:
-            if not taken:
-                log.info("nobody took the reply, what it handed over goes back")
-                await asyncio.shield(reply.undo())
-
-    def _forget(self, request_id: str) -> None:
-        tasks = self._by_request.get(request_id)
-        if tasks is not None:
-            tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-            if not tasks:
-                del self._by_request[request_id]
-
-    async def _on_cancel(self, message: Msg) -> None:
-        for task in self._by_request.get(message.data.decode(), ()):
-            task.cancel()
-
-    async def _fail(self, request: Request, is_tool: bool, error: AicpError) -> None:
-        if is_tool:
-            await request.respond(tool_result_of(error))
-        else:
-            await request.respond_error(str(error.http_status), error.code, encode_error(error))
 
     async def _keep_running(self, name: str, function: Background) -> None:
         while True:
@@ -486,25 +362,10 @@ class Service(Generic[SettingsT]):
             await asyncio.sleep(ANNOUNCE_INTERVAL_S)
             await self._announce()
 
-    async def _beat_for_ever(self) -> None:
-        """Tell the callers of calls that take long that somebody still works on them."""
-        interval_s = self.settings.worker_patience_s / 4
-        while True:
-            await asyncio.sleep(interval_s)
-            long_ago = time.perf_counter() - interval_s
-            for request in [request for request, began in self._began.items() if began < long_ago]:
-                await request.respond(b"", {BEAT_HEADER: "1"})
-
     async def _stop_listening(self, micro: nats.micro.Service) -> None:
         """Take no more calls, and begin with those that are here already; `micro.stop` would drop them."""
         if self.bus.connected:
             await self.bus.finish([endpoint._subscription for endpoint in micro._endpoints if endpoint._subscription])
-
-    async def _drain(self) -> None:
-        if not self._working:
-            return
-        _, late = await asyncio.wait(self._working, timeout=DRAIN_S)
-        await end(late)
 
 
 def instance_name(name: str, settings: Settings) -> str:

@@ -1,0 +1,186 @@
+"""Calls: how a worker takes them, answers them, and ends those that nobody waits for any more."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+from nats.aio.msg import Msg
+from nats.micro.request import Request
+
+from aicp_common.bus import BEAT_HEADER, TRACE_HEADER, Bus
+from aicp_common.cancellation import end
+from aicp_common.envelope import Envelope, unpack
+from aicp_common.errors import (
+    AicpError,
+    Busy,
+    DeadlineExceeded,
+    Internal,
+    Unavailable,
+    encode_error,
+    tool_result_of,
+)
+from aicp_common.logs import current_request_id, current_traceparent
+from aicp_common.metrics import CALL_SECONDS, CALLS, CALLS_IN_FLIGHT
+from aicp_common.tracing import span, tracing_enabled
+
+log = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 10_000
+"""Calls that one worker works on or waits in; beyond it callers are told that it is busy."""
+
+DRAIN_S = 2.0
+"""How long a worker that stops lets its calls end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to a caller."""
+
+    body: bytes
+    origin: str = ""
+    undo: Callable[[], Awaitable[None]] | None = None
+    """Called when nobody took the reply."""
+
+
+Answering = Callable[[Envelope, bytes], Awaitable[Answer]]
+
+
+class Calls:
+    """The calls that one worker works on or waits in.
+
+    Args:
+        service: Name of the service.
+        bus: Where the calls come from.
+        worker_patience_s: How long callers wait for a sign of life.
+    """
+
+    def __init__(self, service: str, bus: Bus, worker_patience_s: float) -> None:
+        self._service = service
+        self._bus = bus
+        self._worker_patience_s = worker_patience_s
+        self._working: set[asyncio.Task[None]] = set()
+        self._began: dict[Request, float] = {}
+        self._by_request: dict[str, set[asyncio.Task[None]]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many there are."""
+        return len(self._working)
+
+    def handler(self, name: str, answer: Answering, *, is_tool: bool) -> Callable[[Request], Awaitable[None]]:
+        """What nats.micro calls for each call of the method `name`. Errors of a tool are results, others are errors."""
+
+        async def handle(request: Request) -> None:
+            # nats.micro waits for a handler before it takes the next message, and some of ours wait for 40 s.
+            if len(self._working) >= MAX_IN_FLIGHT:
+                await self._fail(request, is_tool, Busy(f"this {self._service} has {MAX_IN_FLIGHT} calls in flight"))
+                return
+            task = asyncio.create_task(self._answer(name, is_tool, answer, request))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+
+        return handle
+
+    async def _answer(
+        self,
+        name: str,
+        is_tool: bool,
+        answer: Answering,
+        request: Request,
+    ) -> None:
+        started = time.perf_counter()
+        self._began[request] = started
+        CALLS_IN_FLIGHT.inc()
+        outcome = "ok"
+        request_id = ""
+        try:
+            envelope, body = unpack(request.data)
+            request_id = envelope.request_id
+            self._by_request.setdefault(request_id, set()).add(cast("asyncio.Task[None]", asyncio.current_task()))
+            current_request_id.set(envelope.request_id)
+            current_traceparent.set(envelope.traceparent)
+            if envelope.remaining_s() <= 0:
+                raise DeadlineExceeded(f"the deadline passed before {self._service} began with {name}")
+            if tracing_enabled():
+                with span(f"{self._service}.{name}", envelope.traceparent, "server") as inner:
+                    current_traceparent.set(inner)
+                    envelope = Envelope(
+                        envelope.principal, envelope.deadline_ms, inner, envelope.request_id, envelope.session
+                    )
+                    reply = await answer(envelope, body)
+            else:
+                reply = await answer(envelope, body)
+            await self._reply(request, reply)
+        except AicpError as error:
+            outcome = error.code
+            if isinstance(error, Internal):
+                log.error("%s failed: %s", name, error)
+            await self._fail(request, is_tool, error)
+        except asyncio.CancelledError:
+            # The client no longer waits, or this worker stops.
+            outcome = "cancelled"
+            await self._fail(request, is_tool, Unavailable(f"the call of {name} was cancelled", hint="call again"))
+        except Exception:
+            outcome = Internal.code
+            log.exception("%s failed", name)
+            fault = Internal(
+                f"{self._service} failed in {name}",
+                hint=f"its log says why, under request id {current_request_id.get() or 'unknown'}",
+            )
+            await self._fail(request, is_tool, fault)
+        finally:
+            del self._began[request]
+            self._forget(request_id)
+            CALLS_IN_FLIGHT.dec()
+            CALLS.labels(name, outcome).inc()
+            CALL_SECONDS.labels(name).observe(time.perf_counter() - started)
+
+    async def _reply(self, request: Request, reply: Answer) -> None:
+        headers = {TRACE_HEADER: reply.origin} if reply.origin and tracing_enabled() else None
+        if reply.undo is None:
+            await request.respond(reply.body, headers)
+            return
+        taken = False
+        try:
+            taken = await self._bus.deliver(request._msg.reply, reply.body, headers)
+        finally:
+            if not taken:
+                log.info("nobody took the reply, what it handed over goes back")
+                await asyncio.shield(reply.undo())
+
+    def _forget(self, request_id: str) -> None:
+        tasks = self._by_request.get(request_id)
+        if tasks is not None:
+            tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if not tasks:
+                del self._by_request[request_id]
+
+    async def on_cancel(self, message: Msg) -> None:
+        """End the calls with the request id that the message holds."""
+        for task in self._by_request.get(message.data.decode(), ()):
+            task.cancel()
+
+    async def _fail(self, request: Request, is_tool: bool, error: AicpError) -> None:
+        if is_tool:
+            await request.respond(tool_result_of(error))
+        else:
+            await request.respond_error(str(error.http_status), error.code, encode_error(error))
+
+    async def beat_for_ever(self) -> None:
+        """Tell the callers of calls that take long that somebody still works on them."""
+        interval_s = self._worker_patience_s / 4
+        while True:
+            await asyncio.sleep(interval_s)
+            long_ago = time.perf_counter() - interval_s
+            for request in [request for request, began in self._began.items() if began < long_ago]:
+                await request.respond(b"", {BEAT_HEADER: "1"})
+
+    async def drain(self) -> None:
+        """Let the calls end, and after `DRAIN_S` end them."""
+        if not self._working:
+            return
+        _, late = await asyncio.wait(self._working, timeout=DRAIN_S)
+        await end(late)
