@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
+import msgspec
 from nats.aio.msg import Msg
 from nats.micro.request import Request
 
@@ -107,10 +108,7 @@ class Calls:
             if tracing_enabled():
                 with span(f"{self._service}.{name}", envelope.traceparent, "server") as inner:
                     current_traceparent.set(inner)
-                    envelope = Envelope(
-                        envelope.principal, envelope.deadline_ms, inner, envelope.request_id, envelope.session
-                    )
-                    reply = await answer(envelope, body)
+                    reply = await answer(msgspec.structs.replace(envelope, traceparent=inner), body)
             else:
                 reply = await answer(envelope, body)
             await self._reply(request, reply)

@@ -1,8 +1,8 @@
 """The envelope: who calls, until when, in which trace. Every call on the bus carries one.
 
 It travels as the first line of the payload, a JSON array, and the body follows after the newline. NATS headers would
-be the natural place; `make bench` measures what they cost (docs/benchmarks.md), which is why they are used for error
-replies only.
+be the natural place; `make bench` measures what they cost (docs/benchmarks.md), which is why they are used where they
+are rare only, and never in a call.
 """
 
 import time

@@ -14,6 +14,9 @@ EVENT_STREAM = "AICP_EVENTS"
 
 ANY_TASK = "aicp.v1.task.*.*"
 ANY_AGENT = "aicp.v1.agent.*.*"
+ANY_CONTEXT = "aicp.v1.context.*.*"
+HANDED_OVER = "aicp.v1.orchestrator.hand_over"
+"""A worker of the orchestrator that stops publishes here what it ran, for one of the others."""
 
 
 def call(service: str, method: str) -> str:
@@ -34,6 +37,11 @@ def agent(tenant: str, name: str) -> str:
 def task(tenant: str, task_id: str) -> str:
     """Something about this task has changed: those who wait for it read it again."""
     return f"aicp.v1.task.{tenant}.{task_id}"
+
+
+def context(tenant: str, key_digest: str) -> str:
+    """Something about this context has changed: those who wait for it read it again."""
+    return f"aicp.v1.context.{tenant}.{key_digest}"
 
 
 def session(session_id: str) -> str:

@@ -26,9 +26,6 @@ RUNNING = Gauge("aicp_collaborations_running", "Collaborations that this worker 
 CLAIM_AT_ONCE = 20
 """The most that the router hands out in one call."""
 
-HAND_OVER = subjects.call(ORCHESTRATOR, "hand_over")
-"""What a worker that stops runs is published here, for one of the others."""
-
 
 class HandedOver(msgspec.Struct, frozen=True):
     """A collaboration that another worker has claimed and does not run any more. Its claim still holds."""
@@ -65,7 +62,7 @@ class Worker:
 
     async def listen(self) -> None:
         """Take over what other workers hand over, from now on."""
-        self._listening = await self._bus.subscribe(HAND_OVER, self._on_handed_over, ORCHESTRATOR)
+        self._listening = await self._bus.subscribe(subjects.HANDED_OVER, self._on_handed_over, ORCHESTRATOR)
 
     async def _on_handed_over(self, message: Msg) -> None:
         # One that is not taken, like a message that gets lost, stands still until its lease lapses.
@@ -85,7 +82,7 @@ class Worker:
             await self._bus.flush()
             for task, what in running.items():
                 if task.cancelled():
-                    await self._bus.publish(HAND_OVER, encode_json(what))
+                    await self._bus.publish(subjects.HANDED_OVER, encode_json(what))
             await self._bus.flush()
         except (Unavailable, nats.errors.Error) as error:
             log.warning("collaborations could not be handed over and wait for their leases to lapse: %s", error)
@@ -110,7 +107,7 @@ class Worker:
             return
         for claim in claims:
             if self._stopping:
-                await self._bus.publish(HAND_OVER, encode_json(HandedOver(tenant, claim)))
+                await self._bus.publish(subjects.HANDED_OVER, encode_json(HandedOver(tenant, claim)))
             else:
                 self._start(HandedOver(tenant, claim))
         if len(claims) == most:

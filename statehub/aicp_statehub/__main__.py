@@ -2,10 +2,10 @@
 
 from nats.aio.msg import Msg
 
+from aicp_common import subjects
 from aicp_common.service import Service, serve
 from aicp_statehub.contexts import Bounds
 from aicp_statehub.expiry import Expiry
-from aicp_statehub.keys import ANY_SIGNAL
 from aicp_statehub.relay import Relay
 from aicp_statehub.resources import declare_resources
 from aicp_statehub.settings import StatehubSettings
@@ -32,7 +32,7 @@ def build(service: Service[StatehubSettings]) -> None:
         await expiry.on_signal(message)
         relay.hint(message.subject.split(".")[3])
 
-    service.subscribe(ANY_SIGNAL, on_signal)
+    service.subscribe(subjects.ANY_CONTEXT, on_signal)
     service.background("expiry", expiry.run)
     service.background("relay", relay.run)
 

@@ -3,6 +3,7 @@
 import re
 from urllib.parse import quote, unquote_to_bytes
 
+from aicp_common import subjects
 from aicp_common.errors import InvalidArgument, NotFound
 from aicp_common.ids import digest
 
@@ -36,10 +37,7 @@ def is_prefix(text: str) -> bool:
 
 def signal(tenant: str, key: str) -> str:
     """The subject on which waiting readers learn that a context has changed."""
-    return f"aicp.v1.context.{tenant}.{digest(key)}"
-
-
-ANY_SIGNAL = "aicp.v1.context.*.*"
+    return subjects.context(tenant, digest(key))
 
 
 def uri_of(key: str) -> str:

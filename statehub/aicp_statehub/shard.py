@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from aicp_common.cancellation import end
 from aicp_common.errors import TooLarge, Unavailable
 from aicp_common.store import redis_errors
 from aicp_statehub import metrics
@@ -94,8 +95,7 @@ class Shard:
         while not self._task.done() and time.monotonic() < until:
             await self.interrupt()
             await asyncio.wait([self._task], timeout=0.05)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end([self._task])
 
     def watch(self, tenants: Sequence[str]) -> None:
         """Relay these from now on."""
@@ -151,8 +151,7 @@ class Shard:
                 if self._trouble:
                     await self._recover()
         except asyncio.CancelledError:
-            for task in settling:
-                task.cancel()
+            await end(settling)
             raise
         finally:
             await asyncio.gather(*settling, return_exceptions=True)

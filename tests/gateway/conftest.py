@@ -1,5 +1,6 @@
 """Fixtures of the gateway's tests: the plug-in and gateways on the shared backend."""
 
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,23 @@ SECRET = "a secret of the tests that is long enough"
 
 def plugin_process(backend: Backend, env: dict[str, str] | None = None) -> ServiceProcess:
     return ServiceProcess("fixture", backend, env or {}, module="tests.gateway.plugin")
+
+
+@contextlib.contextmanager
+def plugin_and_gateway(
+    backend: Backend, env: dict[str, str] | None = None
+) -> Iterator[tuple[ServiceProcess, GatewayProcess]]:
+    """A plug-in and a gateway of a test's own, ready."""
+    plugin = plugin_process(backend, env).start()
+    gateway = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture", **(env or {})})
+    gateway.start()
+    try:
+        plugin.wait()
+        gateway.wait()
+        yield plugin, gateway
+    finally:
+        gateway.stop()
+        plugin.stop()
 
 
 @pytest.fixture(scope="session")

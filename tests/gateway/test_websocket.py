@@ -13,7 +13,7 @@ import pytest
 import websockets
 
 from tests.gateway.client import RawClient
-from tests.gateway.conftest import plugin_process, token
+from tests.gateway.conftest import plugin_and_gateway, plugin_process, token
 from tests.support.processes import Backend, GatewayProcess, ServiceProcess
 
 
@@ -218,11 +218,7 @@ async def test_a_connection_ends_with_its_token(locked_gateway: GatewayProcess) 
 
 
 async def test_the_bus_going_away_fails_calls_clearly_and_the_connection_lives_on(own_backend: Backend) -> None:
-    plugin, gateway = plugin_process(own_backend).start(), GatewayProcess(own_backend, {"REQUIRED_SERVICES": "fixture"})
-    gateway.start()
-    plugin.wait()
-    gateway.wait()
-    try:
+    with plugin_and_gateway(own_backend) as (_, gateway):
         async with RawClient.connect(gateway.ws_url, "alice") as client:
             await client.initialize()
             slow = asyncio.create_task(client.call_raw("sleep", {"seconds": 30.0, "mark": "bus"}))
@@ -235,17 +231,10 @@ async def test_the_bus_going_away_fails_calls_clearly_and_the_connection_lives_o
             assert (await client.request("ping"))["result"] == {}
             own_backend.nats.start()
             assert (await asyncio.wait_for(late, 20))["structuredContent"]["text"] == "x"
-    finally:
-        gateway.stop()
-        plugin.stop()
 
 
 async def test_a_service_that_is_missing_is_named(own_backend: Backend) -> None:
-    plugin, gateway = plugin_process(own_backend).start(), GatewayProcess(own_backend, {"REQUIRED_SERVICES": "fixture"})
-    gateway.start()
-    plugin.wait()
-    gateway.wait()
-    try:
+    with plugin_and_gateway(own_backend) as (plugin, gateway):
         async with RawClient.connect(gateway.ws_url, "alice") as client:
             await client.initialize()
             plugin.kill()
@@ -253,19 +242,10 @@ async def test_a_service_that_is_missing_is_named(own_backend: Backend) -> None:
             assert "'fixture'" in failed["content"][0]["text"]
             plugin.start().wait()
             assert (await client.call("echo", text="x"))["text"] == "x"
-    finally:
-        gateway.stop()
-        plugin.stop()
 
 
 async def test_a_call_whose_worker_was_killed_ends_long_before_its_deadline(own_backend: Backend) -> None:
-    patience = {"WORKER_PATIENCE_S": "2"}
-    plugin = plugin_process(own_backend, patience).start()
-    gateway = GatewayProcess(own_backend, {"REQUIRED_SERVICES": "fixture", **patience})
-    gateway.start()
-    plugin.wait()
-    gateway.wait()
-    try:
+    with plugin_and_gateway(own_backend, {"WORKER_PATIENCE_S": "2"}) as (plugin, gateway):
         async with RawClient.connect(gateway.ws_url, "alice") as client:
             await client.initialize()
             # One that lives says so, and is waited for.
@@ -278,9 +258,6 @@ async def test_a_call_whose_worker_was_killed_ends_long_before_its_deadline(own_
             failed = await asyncio.wait_for(slow, 15)
             assert failed["isError"] is True
             assert "has died" in failed["content"][0]["text"]
-    finally:
-        gateway.stop()
-        plugin.stop()
 
 
 async def test_a_client_that_does_not_read_is_not_kept_in_memory(backend: Backend, plugin: ServiceProcess) -> None:
