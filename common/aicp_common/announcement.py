@@ -16,6 +16,8 @@ class AnnouncedTool(msgspec.Struct, frozen=True):
     tool: dict[str, Any]
     """The MCP `Tool` object."""
     scope: str = ""
+    requires: tuple[str, ...] = ()
+    """What the client must be able to do, in the words of `Client.can`; others are refused before the call."""
 
 
 class AnnouncedResource(msgspec.Struct, frozen=True):
@@ -30,6 +32,18 @@ class AnnouncedResource(msgspec.Struct, frozen=True):
     """The MCP `Resource` or `ResourceTemplate` object."""
     scope: str = ""
     watchable: bool = False
+    ttl_ms: int = 0
+    """How long a client may take what it has read for fresh."""
+    public: bool = False
+    """Whether it is the same for everybody, so that caches may share it."""
+
+
+class AnnouncedPrompt(msgspec.Struct, frozen=True):
+    """One prompt. `prompts/get` goes to the method `prompt_get`: `{"name", "arguments"}` in, `GetPromptResult` out."""
+
+    prompt: dict[str, Any]
+    """The MCP `Prompt` object."""
+    scope: str = ""
 
 
 class Announcement(msgspec.Struct, frozen=True):
@@ -42,6 +56,12 @@ class Announcement(msgspec.Struct, frozen=True):
     tools: tuple[AnnouncedTool, ...] = ()
     resources: tuple[AnnouncedResource, ...] = ()
     resource_templates: tuple[AnnouncedResource, ...] = ()
+    prompts: tuple[AnnouncedPrompt, ...] = ()
+    completes: bool = False
+    """Whether it completes arguments of its prompts and templates. `completion/complete` goes to the method
+    `complete`: `{"ref", "argument", "context"}` in, `CompleteResult` out."""
+    task_prefix: str = ""
+    """What the ids of its tasks begin with; empty: it has none. See `aicp_common.mcptask` for the methods."""
 
 
 encode_announcement = msgspec.json.Encoder().encode

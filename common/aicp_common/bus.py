@@ -36,6 +36,16 @@ MAX_OUTBOUND_BYTES = 8 * 1024 * 1024
 BEAT_HEADER = "aicp-beat"
 """Header of a message that says: your call is still being worked on."""
 
+INTERIM_HEADER = "aicp-interim"
+"""Header of a message that comes before the answer; its value says what it is, see `aicp_common.current_call`."""
+
+KIND_HEADER = "aicp-result"
+"""Header of an answer that is not the plain result; its value says what it is, see `Reply.kind`."""
+
+COMPLETE = "complete"
+INPUT_REQUIRED = "input_required"
+TASK = "task"
+
 STALLED_S = 0.5
 """A timer that is later than this was held up by the process, not by the other side."""
 
@@ -60,6 +70,12 @@ class Reply:
     """The `traceparent` of the request that this reply delivers something from, when it is recorded."""
     receipt: str = ""
     """Where the sender waits to hear that this reply has arrived; see `Bus.acknowledge`."""
+    kind: str = COMPLETE
+    """`complete`; `input_required`: the service wants something of the client first; `task`: a handle of a task."""
+
+
+OnInterim = Callable[[str, bytes], None]
+"""Takes what kind of message came before the answer, and its body. Must not block."""
 
 
 class Bus:
@@ -140,7 +156,14 @@ class Bus:
                 await self.client.close()
 
     async def call(
-        self, service: str, method: str, envelope: Envelope, body: bytes, *, hands_on: bool = False
+        self,
+        service: str,
+        method: str,
+        envelope: Envelope,
+        body: bytes,
+        *,
+        hands_on: bool = False,
+        on_interim: OnInterim | None = None,
     ) -> Reply:
         """Call `method` of whichever worker of `service` is free, and wait for its answer.
 
@@ -150,6 +173,7 @@ class Bus:
             envelope: Who calls, until when.
             body: JSON.
             hands_on: The caller hands the reply on to somebody else, and does `acknowledge` itself once that is done.
+            on_interim: Called for each message that the service sends before its answer.
 
         Raises:
             AicpError: what the service answered with.
@@ -161,22 +185,27 @@ class Bus:
         payload = pack(envelope, body)
         if len(payload) > self.client.max_payload:
             raise TooLarge(f"the message has {len(payload)} bytes", expected=f"at most {self.client.max_payload}")
-        message = await self._request_patiently(service, method, envelope, payload)
+        message = await self._request_patiently(service, method, envelope, payload, on_interim)
         headers = message.headers
-        if headers is not None and ERROR_CODE_HEADER in headers:
+        if headers is None and not message.reply:
+            return Reply(message.data)
+        headers = headers or {}
+        if ERROR_CODE_HEADER in headers:
             raise decode_error(message.data)
-        origin = headers.get(TRACE_HEADER) if headers is not None else None
+        origin, kind = headers.get(TRACE_HEADER), headers.get(KIND_HEADER, COMPLETE)
         if message.reply and not hands_on:
             await self.acknowledge(message.reply, taken=True)
-            return Reply(message.data, origin)
-        return Reply(message.data, origin, message.reply)
+            return Reply(message.data, origin, kind=kind)
+        return Reply(message.data, origin, message.reply, kind)
 
-    async def _request_patiently(self, service: str, method: str, envelope: Envelope, payload: bytes) -> Msg:
+    async def _request_patiently(
+        self, service: str, method: str, envelope: Envelope, payload: bytes, on_interim: OnInterim | None
+    ) -> Msg:
         started = time.monotonic()
         while True:
             await self._wait_connected(envelope)
             try:
-                return await self._request(service, method, envelope, payload)
+                return await self._request(service, method, envelope, payload, on_interim)
             except NoRespondersError:
                 # Nobody has seen the call, so calling again cannot do anything twice.
                 if time.monotonic() - started > MISSING_PATIENCE_S or envelope.remaining_s() < 0.1:
@@ -185,11 +214,13 @@ class Bus:
                     ) from None
                 await asyncio.sleep(0.05)
 
-    async def _request(self, service: str, method: str, envelope: Envelope, payload: bytes) -> Msg:
+    async def _request(
+        self, service: str, method: str, envelope: Envelope, payload: bytes, on_interim: OnInterim | None
+    ) -> Msg:
         timeout_s = envelope.remaining_s()
         if timeout_s <= 0:
             raise DeadlineExceeded(f"the deadline of the call to {service}.{method} has passed")
-        waiting = _Waiting(service, method, timeout_s, self._worker_patience_s)
+        waiting = _Waiting(service, method, timeout_s, self._worker_patience_s, on_interim)
         token = str(next(self._calls))
         self._waiting[token] = waiting
         try:
@@ -210,8 +241,15 @@ class Bus:
             if message.reply:
                 await self.acknowledge(message.reply, taken=False)
             return
-        if message.headers is not None and BEAT_HEADER in message.headers:
+        headers = message.headers
+        if headers is None:
+            waiting.answer.set_result(message)
+        elif BEAT_HEADER in headers:
             waiting.heard_at = waiting.loop.time()
+        elif INTERIM_HEADER in headers:
+            waiting.heard_at = waiting.loop.time()
+            if waiting.on_interim is not None:
+                waiting.on_interim(headers[INTERIM_HEADER], message.data)
         else:
             waiting.answer.set_result(message)
 
@@ -329,9 +367,23 @@ _UNKNOWN = "it may or may not have been done: look before you do it again"
 class _Waiting:
     """A call that waits for its answer."""
 
-    __slots__ = ("answer", "deadline", "due", "heard_at", "loop", "method", "patience_s", "service", "timer")
+    __slots__ = (
+        "answer",
+        "deadline",
+        "due",
+        "heard_at",
+        "loop",
+        "method",
+        "on_interim",
+        "patience_s",
+        "service",
+        "timer",
+    )
 
-    def __init__(self, service: str, method: str, timeout_s: float, patience_s: float) -> None:
+    def __init__(
+        self, service: str, method: str, timeout_s: float, patience_s: float, on_interim: OnInterim | None = None
+    ) -> None:
+        self.on_interim = on_interim
         self.patience_s = patience_s
         self.loop = asyncio.get_running_loop()
         self.service = service

@@ -11,9 +11,11 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.micro.request import Request
 
-from aicp_common.bus import BEAT_HEADER, TRACE_HEADER, Bus
+from aicp_common.asking import InputRequired, keep
+from aicp_common.bus import BEAT_HEADER, COMPLETE, INPUT_REQUIRED, KIND_HEADER, TRACE_HEADER, Bus
 from aicp_common.cancellation import end
-from aicp_common.envelope import Envelope, unpack
+from aicp_common.current_call import CurrentCall, begin, current_call
+from aicp_common.envelope import Envelope, encode_json, unpack
 from aicp_common.errors import (
     AicpError,
     Busy,
@@ -44,6 +46,8 @@ class Answer:
     origin: str = ""
     undo: Callable[[], Awaitable[None]] | None = None
     """Called when nobody took the reply."""
+    kind: str = COMPLETE
+    """See `Reply.kind`."""
 
 
 Answering = Callable[[Envelope, bytes], Awaitable[Answer]]
@@ -103,6 +107,7 @@ class Calls:
             self._by_request.setdefault(request_id, set()).add(cast("asyncio.Task[None]", asyncio.current_task()))
             current_request_id.set(envelope.request_id)
             current_traceparent.set(envelope.traceparent)
+            begin(CurrentCall(envelope, request))
             if envelope.remaining_s() <= 0:
                 raise DeadlineExceeded(f"the deadline passed before {self._service} began with {name}")
             if tracing_enabled():
@@ -112,6 +117,9 @@ class Calls:
             else:
                 reply = await answer(envelope, body)
             await self._reply(request, reply)
+        except InputRequired as asked:
+            outcome = INPUT_REQUIRED
+            await self._ask(request, is_tool, asked)
         except AicpError as error:
             outcome = error.code
             if isinstance(error, Internal):
@@ -136,8 +144,19 @@ class Calls:
             CALLS.labels(name, outcome).inc()
             CALL_SECONDS.labels(name).observe(time.perf_counter() - started)
 
+    async def _ask(self, request: Request, is_tool: bool, asked: InputRequired) -> None:
+        try:
+            state = keep(asked.state, current_call().answers)
+        except AicpError as error:
+            await self._fail(request, is_tool, error)
+            return
+        body = encode_json({"inputRequests": asked.requests, "state": state})
+        await request.respond(body, {KIND_HEADER: INPUT_REQUIRED})
+
     async def _reply(self, request: Request, reply: Answer) -> None:
         headers = {TRACE_HEADER: reply.origin} if reply.origin and tracing_enabled() else None
+        if reply.kind != COMPLETE:
+            headers = {**(headers or {}), KIND_HEADER: reply.kind}
         if reply.undo is None:
             await request.respond(reply.body, headers)
             return

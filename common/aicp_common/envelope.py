@@ -31,6 +31,27 @@ class Principal(msgspec.Struct, frozen=True, array_like=True):
         return not scope or scope in self.scopes or ALL_SCOPES in self.scopes
 
 
+class Client(msgspec.Struct, frozen=True, array_like=True):
+    """What the MCP client behind a call can do while the call is under way, and what it wants to hear."""
+
+    can: tuple[str, ...] = ()
+    """What it may be asked for: `elicitation`, `elicitation.url`, `sampling`, `sampling.tools`, `roots`; and `tasks`
+    when it takes a task handle as a result."""
+    progress: bool = False
+    """It wants to hear of progress."""
+    log_level: str = ""
+    """The least severe level of log messages that it wants; empty: none."""
+
+
+class Resumed(msgspec.Struct, frozen=True, array_like=True):
+    """A call that comes back with what the service asked its client for."""
+
+    state: str
+    """What the service gave along."""
+    answers: dict[str, Any]
+    """By the keys of the service's requests: the client's results."""
+
+
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """What every call carries beside its body."""
 
@@ -42,6 +63,9 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     request_id: str
     session: str = ""
     """The client's session, for what is pushed to it; empty for calls between services."""
+    client: Client | None = None
+    """None for calls between services, and for clients that take an answer and nothing else."""
+    resumed: Resumed | None = None
 
     def remaining_s(self) -> float:
         """Seconds until the deadline; negative once it has passed."""
@@ -70,6 +94,11 @@ def unpack(payload: bytes) -> tuple[Envelope, bytes]:
         return _decoder.decode(head), body
     except msgspec.MsgspecError as error:
         raise InvalidArgument(f"the envelope cannot be read: {error}") from error
+
+
+def decode_json(data: bytes) -> Any:
+    """Plain data from JSON."""
+    return msgspec.json.decode(data)
 
 
 def encode_json(value: Any) -> bytes:

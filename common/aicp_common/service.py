@@ -8,65 +8,34 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import nats.micro
 import uvloop
 from nats.aio.msg import Msg
-from pydantic import BaseModel
 
 from aicp_common import __version__, subjects
 from aicp_common.admin import Admin, admin_server, listen
-from aicp_common.announcement import (
-    ANNOUNCE_INTERVAL_S,
-    AnnouncedResource,
-    Announcement,
-    encode_announcement,
-)
+from aicp_common.announcement import ANNOUNCE_INTERVAL_S, encode_announcement
 from aicp_common.bus import Bus
-from aicp_common.calls import Answer, Answering, Calls
+from aicp_common.calls import Calls
 from aicp_common.cancellation import end
-from aicp_common.envelope import Envelope, Principal, encode_json
-from aicp_common.errors import (
-    AicpError,
-    Forbidden,
-)
+from aicp_common.envelope import Envelope, Principal
+from aicp_common.errors import AicpError
 from aicp_common.logs import configure_logs
 from aicp_common.metrics import BUS_CONNECTED, LOOP_FAILURES
 from aicp_common.settings import EXIT_CONFIG, Settings, SettingsError, SettingsT, load_settings_or_exit
 from aicp_common.store import Tenants, connect_redis, ping
-from aicp_common.tool import Arguments, Result, Tool, encode_result, parse_arguments
+from aicp_common.surface import Delivery, Raw, Surface
 from aicp_common.tracing import configure_tracing, shutdown_tracing
 from aicp_common.waiting import Waiters
 
 log = logging.getLogger(__name__)
 
-ResultT = TypeVar("ResultT", bound=Result)
-ArgumentsT = TypeVar("ArgumentsT", bound=Arguments)
-Method = Callable[[Envelope, Any], Awaitable[Any]]
 Background = Callable[[], Awaitable[None]]
 
 
-@dataclass(frozen=True)
-class Raw:
-    """A reply that is sent as it is."""
-
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Delivery(Generic[ResultT]):
-    """A tool result that hands on what another client began, and that must not get lost on its way."""
-
-    result: ResultT
-    origin: str
-    """The `traceparent` of what is handed on: the receiving gateway joins that trace."""
-    undo: Background
-    """Called when nobody took the reply: the caller has gone, or the bus lost it."""
-
-
-class Service(Generic[SettingsT]):
+class Service(Surface, Generic[SettingsT]):
     """One worker of a service.
 
     A service's `build` function gets it, declares tools, methods, resources, subscriptions and background loops, and
@@ -74,18 +43,13 @@ class Service(Generic[SettingsT]):
     """
 
     def __init__(self, name: str, settings: SettingsT, *, instructions: str = "") -> None:
-        self.name = name
+        super().__init__(name, instructions)
         self.settings = settings
         self.instance = instance_name(name, settings)
-        self.instructions = instructions
         self.bus = Bus(settings.nats_url, f"aicp-{self.instance}", settings.worker_patience_s)
         self.redis = connect_redis(settings.redis_url)
         self.tenants = Tenants(self.redis)
         self.waiters = Waiters()
-        self._tools: list[Tool] = []
-        self._methods: dict[str, Answering] = {}
-        self._resources: list[AnnouncedResource] = []
-        self._templates: list[AnnouncedResource] = []
         self._background: dict[str, Background] = {}
         self._at_start: list[Background] = []
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]], str]] = []
@@ -97,95 +61,6 @@ class Service(Generic[SettingsT]):
         self._stop = asyncio.Event()
 
     # What a service declares
-
-    def tool(
-        self,
-        *,
-        title: str,
-        scope: str,
-        arguments: type[ArgumentsT],
-        result: type[ResultT],
-        read_only: bool = False,
-        idempotent: bool = False,
-        destructive: bool = False,
-    ) -> Callable[
-        [Callable[[Envelope, ArgumentsT], Awaitable[ResultT | Delivery[ResultT]]]],
-        Callable[[Envelope, ArgumentsT], Awaitable[ResultT | Delivery[ResultT]]],
-    ]:
-        """Declare a tool. Its name is the function's, its description for LLMs the function's docstring.
-
-        Errors of the hierarchy that the function raises become tool results with `isError`.
-        """
-
-        def declare(
-            function: Callable[[Envelope, ArgumentsT], Awaitable[ResultT | Delivery[ResultT]]],
-        ) -> Callable[[Envelope, ArgumentsT], Awaitable[ResultT | Delivery[ResultT]]]:
-            tool = Tool(
-                name=function.__name__,
-                title=title,
-                description=" ".join((function.__doc__ or "").split()),
-                scope=scope,
-                arguments=arguments,
-                result=result,
-                handler=function,  # type: ignore[arg-type]  # a Delivery is unwrapped below
-                read_only=read_only,
-                idempotent=idempotent,
-                destructive=destructive,
-            )
-            self._tools.append(tool)
-
-            async def answer(envelope: Envelope, body: bytes) -> Answer:
-                if not envelope.principal.may(scope):
-                    raise Forbidden(f"{tool.name} needs the scope {scope!r}, which {envelope.principal.agent!r} lacks")
-                returned: Any = await tool.handler(envelope, tool.parse(body))
-                if isinstance(returned, Delivery):
-                    return Answer(encode_result(returned.result), returned.origin, returned.undo)
-                return Answer(encode_result(returned))
-
-            self._methods[tool.name] = answer
-            return function
-
-        return declare
-
-    def method(self, arguments: type[ArgumentsT], name: str = "") -> Callable[[Method], Method]:
-        """Declare a method that other services or the gateway call; it is no tool and clients cannot reach it.
-
-        The function returns a pydantic model, plain data, or `Raw`. Errors go back as error replies.
-        """
-
-        def declare(function: Method) -> Method:
-            async def answer(envelope: Envelope, body: bytes) -> Answer:
-                returned = await function(envelope, parse_arguments(arguments, body))
-                if isinstance(returned, Raw):
-                    return Answer(returned.body)
-                if isinstance(returned, BaseModel):
-                    return Answer(returned.model_dump_json(exclude_none=True).encode())
-                return Answer(encode_json(returned))
-
-            self._methods[name or function.__name__] = answer
-            return function
-
-        return declare
-
-    def resource(
-        self, *, uri: str, name: str, title: str, description: str, scope: str, watchable: bool = True
-    ) -> None:
-        """Announce a resource. See `AnnouncedResource` for the methods that the service must then have."""
-        fields = {"uri": uri, "name": name, "title": title, "description": description, "mimeType": "application/json"}
-        self._resources.append(AnnouncedResource(fields, scope, watchable))
-
-    def resource_template(
-        self, *, uri_template: str, name: str, title: str, description: str, scope: str, watchable: bool = True
-    ) -> None:
-        """Announce a resource template, whose one variable stands at its end."""
-        fields = {
-            "uriTemplate": uri_template,
-            "name": name,
-            "title": title,
-            "description": description,
-            "mimeType": "application/json",
-        }
-        self._templates.append(AnnouncedResource(fields, scope, watchable))
 
     def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]], *, shared: bool = False) -> None:
         """Listen on a subject: every worker, or with `shared` one worker of the service for each message."""
@@ -255,7 +130,7 @@ class Service(Generic[SettingsT]):
             self._background["announce"] = self._announce_for_ever
             self._background["beat"] = self._calls.beat_for_ever
             loops = [asyncio.create_task(self._keep_running(*item)) for item in self._background.items()]
-            await self._announce()
+            await self.announce()
             for function in self._after_start:
                 if not await self._or_stop(function()):
                     return
@@ -320,11 +195,10 @@ class Service(Generic[SettingsT]):
             version=__version__,
             description=f"AICP {self.name}",
             queue_group=self.name,
-            metadata={"instance": self.instance, "tools": " ".join(tool.name for tool in self._tools)},
+            metadata={"instance": self.instance, "tools": " ".join(sorted(self.tools))},
         )
-        tools = {tool.name for tool in self._tools}
-        for name, answer in self._methods.items():
-            handler = self._calls.handler(name, answer, is_tool=name in tools)
+        for name, answer in self.methods.items():
+            handler = self._calls.handler(name, answer, is_tool=name in self.tools)
             await micro.add_endpoint(name=name, subject=subjects.call(self.name, name), handler=handler)
         return micro
 
@@ -341,26 +215,19 @@ class Service(Generic[SettingsT]):
                 log.exception("the loop %s failed and starts again", name)
             await asyncio.sleep(1)
 
-    async def _announce(self) -> None:
-        if not self._tools and not self._resources and not self._templates:
-            return
-        announcement = Announcement(
-            service=self.name,
-            version=__version__,
-            instructions=self.instructions,
-            tools=tuple(tool.announce() for tool in self._tools),
-            resources=tuple(self._resources),
-            resource_templates=tuple(self._templates),
-        )
-        await self.bus.publish(subjects.ANNOUNCE, encode_announcement(announcement))
+    async def announce(self) -> None:
+        """Tell the gateways what this service serves. Needed only when that has changed while it runs."""
+        announcement = self.announcement
+        if announcement is not None:
+            await self.bus.publish(subjects.ANNOUNCE, encode_announcement(announcement))
 
     async def _on_announce_request(self, message: Msg) -> None:
-        await self._announce()
+        await self.announce()
 
     async def _announce_for_ever(self) -> None:
         while True:
             await asyncio.sleep(ANNOUNCE_INTERVAL_S)
-            await self._announce()
+            await self.announce()
 
     async def _stop_listening(self, micro: nats.micro.Service) -> None:
         """Take no more calls, and begin with those that are here already; `micro.stop` would drop them."""

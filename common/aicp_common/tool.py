@@ -29,7 +29,7 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-Handler = Callable[[Envelope, Any], Awaitable[BaseModel]]
+Handler = Callable[[Envelope, Any], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
