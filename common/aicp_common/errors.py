@@ -18,7 +18,8 @@ class AicpError(Exception):
     """Stable, for programs."""
     http_status: ClassVar[int] = 500
     jsonrpc_code: ClassVar[int] = -32603
-    """Ours lie between -32010 and -32019, where no revision of MCP has put any."""
+    """Where JSON-RPC and MCP have none, the HTTP status: application codes belong outside of their ranges.
+    Source: MCP 2026-07-28, basic, "Error Codes"."""
 
     def __init__(self, message: str, *, expected: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -65,7 +66,7 @@ class Unauthenticated(AicpError):
 
     code = "unauthenticated"
     http_status = 401
-    jsonrpc_code = -32011
+    jsonrpc_code = 401
 
 
 class Forbidden(AicpError):
@@ -73,7 +74,7 @@ class Forbidden(AicpError):
 
     code = "forbidden"
     http_status = 403
-    jsonrpc_code = -32013
+    jsonrpc_code = 403
 
 
 class Conflict(AicpError):
@@ -81,7 +82,7 @@ class Conflict(AicpError):
 
     code = "conflict"
     http_status = 409
-    jsonrpc_code = -32014
+    jsonrpc_code = 409
 
 
 class TooLarge(AicpError):
@@ -97,7 +98,7 @@ class Busy(AicpError):
 
     code = "busy"
     http_status = 429
-    jsonrpc_code = -32015
+    jsonrpc_code = 429
 
 
 class Unavailable(AicpError):
@@ -105,7 +106,7 @@ class Unavailable(AicpError):
 
     code = "unavailable"
     http_status = 503
-    jsonrpc_code = -32016
+    jsonrpc_code = 503
 
 
 class DeadlineExceeded(AicpError):
@@ -113,7 +114,7 @@ class DeadlineExceeded(AicpError):
 
     code = "deadline_exceeded"
     http_status = 504
-    jsonrpc_code = -32017
+    jsonrpc_code = 504
 
 
 class Internal(AicpError):

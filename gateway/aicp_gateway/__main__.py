@@ -15,13 +15,18 @@ from aicp_common.admin import Admin, QuietServer, listen
 from aicp_common.announcement import decode_announcement
 from aicp_common.service import Service, serve
 from aicp_gateway.app import App
+from aicp_gateway.asks import Asks
 from aicp_gateway.catalogue import Catalogue
+from aicp_gateway.dispatch import Dispatch
 from aicp_gateway.httpparser import HttpProtocol
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import Identity
 from aicp_gateway.presence import Presence
+from aicp_gateway.protocol.requeststate import StateSealer
 from aicp_gateway.sessions import Sessions
 from aicp_gateway.settings import GatewaySettings
+from aicp_gateway.statekey import shared_key
+from aicp_gateway.streams import Streams
 from aicp_gateway.watches import Watches
 
 log = logging.getLogger("aicp_gateway")
@@ -48,11 +53,20 @@ class Gateway:
             sessions=Sessions(service.redis, service.bus, settings.session_ttl_s),
             watches=Watches(service.bus),
             presence=Presence(service.bus, service.instance),
+            dispatch_websocket=Dispatch(service.bus, "websocket"),
+            dispatch_http=Dispatch(service.bus, "http"),
+            asks=Asks(settings.client_answer_s),
+            streams=Streams(service.redis),
+            sealer=StateSealer(b"", time.time),
         )
         self._missing = set(settings.required_services.split(",")) - {"none"}
         self._heard = asyncio.Event()
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
+
+    async def read_state_key(self) -> None:
+        """Learn the key of request states, which all gateways share."""
+        self._hub.sealer = StateSealer(await shared_key(self._service.redis), time.time)
 
     async def start(self) -> None:
         """Open the ports."""
@@ -89,8 +103,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Close the ports and the connections."""
-        for over in list(self._hub.streams):
-            over.set()
+        await asyncio.gather(*(connection.close() for connection in list(self._hub.connections)))
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             await self._serving
@@ -110,9 +123,10 @@ class Gateway:
             return
         self._missing.discard(announcement.service)
         self._heard.set()
-        if self._hub.catalogue.hear(announcement, time.monotonic()):
+        changed = self._hub.catalogue.hear(announcement, time.monotonic())
+        if changed:
             log.info("the service %s announced %d tools", announcement.service, len(announcement.tools))
-            self._tell_clients()
+            self._tell_clients(changed)
 
     async def forget_silent_for_ever(self) -> None:
         """Drop the tools of services that have left."""
@@ -120,10 +134,10 @@ class Gateway:
             await asyncio.sleep(5)
             if not self._service.bus.connected:
                 continue
-            silent = self._hub.catalogue.forget_silent(time.monotonic())
+            silent, changed = self._hub.catalogue.forget_silent(time.monotonic())
             if silent:
                 log.warning("no word from %s any more; their tools are gone from the list", ", ".join(silent))
-                self._tell_clients()
+                self._tell_clients(changed)
 
     async def gather_announcements(self) -> None:
         """Let the services that were here before announce themselves again, and wait for the required ones."""
@@ -145,9 +159,9 @@ class Gateway:
         """See `Presence`."""
         await self._hub.presence.repeat_for_ever()
 
-    def _tell_clients(self) -> None:
+    def _tell_clients(self, changed: frozenset[str]) -> None:
         for notices in self._hub.clients:
-            notices.lists_changed()
+            notices.lists_changed(changed)
 
 
 def build(service: Service[GatewaySettings]) -> None:
@@ -155,6 +169,7 @@ def build(service: Service[GatewaySettings]) -> None:
     gateway = Gateway(service)
     service.subscribe(subjects.ANNOUNCE, gateway.on_announcement)
     service.after_start(gateway.gather_announcements)
+    service.after_start(gateway.read_state_key)
     service.after_start(gateway.start)
     service.at_stop(gateway.stop)
     service.also_check(gateway.check)

@@ -6,10 +6,11 @@ from typing import Any
 from aicp_common.admin import PATHS, Admin, respond
 from aicp_common.envelope import encode_json
 from aicp_common.errors import AicpError
-from aicp_gateway.http import JSON, HttpRequest, refuse
+from aicp_gateway.http import HttpRequest, refuse
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import challenge, facts_of
 from aicp_gateway.metrics import REFUSED
+from aicp_gateway.post import JSON
 from aicp_gateway.websocket import WebSocketConnection
 
 ENDPOINT = "/mcp"

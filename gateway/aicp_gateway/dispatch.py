@@ -1,29 +1,67 @@
-"""Dispatch: carries out a call of a client on the bus and makes the answer."""
+"""Dispatch: carries out a call of a client on the bus, with all that comes before its answer, and gives the answer."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
 from aicp_common import subjects
-from aicp_common.bus import Bus, Reply
-from aicp_common.envelope import Envelope, Principal
-from aicp_common.errors import AicpError, DeadlineExceeded, Internal, Unavailable
+from aicp_common.bus import Bus, OnInterim, Reply
+from aicp_common.current_call import END_STREAM, LOG, PROGRESS
+from aicp_common.envelope import Envelope
+from aicp_common.errors import AicpError, Conflict, DeadlineExceeded, Internal, Unavailable
 from aicp_common.ids import digest
 from aicp_common.logs import current_request_id, current_traceparent
 from aicp_common.tracing import span
-from aicp_gateway.metrics import REQUEST_SECONDS, REQUESTS
-from aicp_gateway.protocol.engine import Call, Conversation
+from aicp_gateway.metrics import INTERIM_DROPPED, REQUEST_SECONDS, REQUESTS
+from aicp_gateway.protocol.actions import Answers, Ask, Call, Send
 
 log = logging.getLogger(__name__)
 
 CALL_DEADLINE_S = 45.0
 """No tool call blocks longer than this: common clients give up at 60 s."""
 
+MAX_ROUNDS = 20
+"""How often a service may ask the client within one call."""
 
-Write = Callable[[bytes], Awaitable[None]]
+MAX_INTERIM = 256
+"""Notifications of one call that may wait for a client that does not read; later ones are dropped."""
+
+
+class Away(Exception):
+    """The client is not there, and may come back later for what is kept for it."""
+
+
+class Channel(Protocol):
+    """Where the messages of one call go."""
+
+    async def notify(self, message: bytes) -> None:
+        """Give the client a message that comes before the answer."""
+
+    async def ask(self, ask: Ask) -> Answers:
+        """Ask the client.
+
+        Raises:
+            AicpError: it cannot be asked, or does not answer.
+        """
+
+    async def answer(self, send: Send, *, hands_over: bool = False) -> None:
+        """Give the client the answer.
+
+        Args:
+            send: The answer.
+            hands_over: It hands over something that must not get lost: only a client that is there is to get it.
+
+        Raises:
+            OSError: it has gone.
+            Away: it is not there for what is handed over.
+        """
+
+    async def end_stream(self) -> None:
+        """Let the client come back for the rest, where the transport has that."""
 
 
 class _Watched(msgspec.Struct):
@@ -37,14 +75,16 @@ class Dispatch:
         self._bus = bus
         self._transport = transport
 
-    async def perform(self, call: Call, principal: Principal, session: str, traceparent: str = "") -> Reply:
+    async def perform(
+        self, call: Call, session: str, traceparent: str = "", on_interim: OnInterim | None = None
+    ) -> Reply:
         """Call the service.
 
         Args:
             call: What to call.
-            principal: Who calls.
             session: The client's session.
             traceparent: From the transport; the one in the message's `_meta` comes first.
+            on_interim: Takes what the service says before its answer.
 
         Raises:
             AicpError: what the service answered with, or why it could not be asked.
@@ -58,8 +98,18 @@ class Dispatch:
                 f"gateway.{call.label}", call.traceparent or traceparent, "server", {"aicp.transport": self._transport}
             ) as inner:
                 current_traceparent.set(inner)
-                envelope = Envelope(principal, int((time.time() + CALL_DEADLINE_S) * 1000), inner, request_id, session)
-                reply = await self._bus.call(call.service, call.method, envelope, call.body, hands_on=True)
+                envelope = Envelope(
+                    call.exchange.principal,
+                    int((time.time() + CALL_DEADLINE_S) * 1000),
+                    inner,
+                    request_id,
+                    session,
+                    call.client,
+                    call.resumed,
+                )
+                reply = await self._bus.call(
+                    call.service, call.method, envelope, call.body, hands_on=True, on_interim=on_interim
+                )
             if reply.origin is not None:
                 # The reply hands on something that another client began: this is where it arrives.
                 with span("gateway.deliver", reply.origin, "consumer"):
@@ -85,47 +135,112 @@ class Dispatch:
             REQUESTS.labels(call.label, self._transport, outcome).inc()
             REQUEST_SECONDS.labels(call.label).observe(time.perf_counter() - started)
 
-    async def answer(
-        self, conversation: Conversation, call: Call, session: str, write: Write, traceparent: str = ""
-    ) -> None:
-        """Carry out a call that needs nothing but the service's reply, and give the client its answer.
+    async def carry_out(self, call: Call, session: str, channel: Channel, traceparent: str = "") -> None:
+        """Carry out a call, however often the service has to ask the client meanwhile, and give the client its answer.
 
         Args:
-            conversation: Makes the answer.
             call: What to call.
             session: The client's session.
-            write: Gives a message to the client.
+            channel: Where the client's messages go.
             traceparent: From the transport.
 
         Raises:
             OSError: the client has gone. The service is told that nobody took its reply.
         """
-        receipt = ""
-        try:
-            reply = await self.perform(call, conversation.principal, session, traceparent)
-            message, receipt = conversation.answer(call, reply.body), reply.receipt
-        except AicpError as error:
-            message = conversation.fail(call, error)
-        written = False
-        try:
-            await write(message)
-            written = True
-        finally:
-            if receipt:
-                await self._bus.acknowledge(receipt, taken=written)
+        outcome: Send | Ask
+        for _ in range(MAX_ROUNDS):
+            interim = _Interim(call, channel)
+            receipt = ""
+            try:
+                reply = await self.perform(call, session, traceparent, interim.take)
+                receipt = reply.receipt
+                outcome = call.exchange.conclude(call, reply)
+            except AicpError as error:
+                outcome = call.exchange.fail(call, error)
+            written = False
+            try:
+                await interim.flush()
+                if isinstance(outcome, Send):
+                    await channel.answer(outcome, hands_over=bool(receipt))
+                    written = True
+                    return
+            except Away:
+                lost = Unavailable("nobody was there when the answer came; what it handed over went back")
+                await channel.answer(call.exchange.fail(call, lost))
+                return
+            finally:
+                if receipt:
+                    await self._bus.acknowledge(receipt, taken=written)
+            try:
+                assert isinstance(outcome, Ask)
+                answers = await channel.ask(outcome)
+                if answers.errors:
+                    reasons = "; ".join(f"{outcome.keys[id]}: {reason}" for id, reason in answers.errors.items())
+                    raise Conflict(f"the client refused what {call.label} asked it: {reasons}")
+                call = call.exchange.resume(outcome, answers)
+            except AicpError as error:
+                await channel.answer(call.exchange.fail(call, error))
+                return
+        await channel.answer(call.exchange.fail(call, Internal(f"{call.label} asked the client {MAX_ROUNDS} times")))
 
-    async def watched_subject(self, call: Call, principal: Principal, session: str) -> str:
-        """The NATS subject on which changes of a resource are told.
+    async def watched_subject(self, call: Call, session: str) -> str:
+        """The NATS subject on which changes of a resource or a task are told.
 
         Raises:
-            AicpError: the resource is not there, or not this principal's to watch.
+            AicpError: it is not there, or not this principal's to watch.
         """
-        reply = await self.perform(call, principal, session)
+        reply = await self.perform(call, session)
         return msgspec.json.decode(reply.body, type=_Watched).subject
 
     async def cancel(self, session: str, id: bytes) -> None:
         """Let whichever service works on this request of the session stop."""
         await self._bus.publish(subjects.CANCEL, request_id_of(session, id).encode())
+
+
+class _Interim:
+    """What a service says before its answer, on its way to the client. Costs a task only when there is something."""
+
+    __slots__ = ("_call", "_channel", "_pending", "_writing")
+
+    def __init__(self, call: Call, channel: Channel) -> None:
+        self._call = call
+        self._channel = channel
+        self._pending: list[bytes | None] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    def take(self, kind: str, body: bytes) -> None:
+        if len(self._pending) >= MAX_INTERIM:
+            INTERIM_DROPPED.inc()
+            return
+        if kind == PROGRESS:
+            message = self._call.exchange.progress(self._call, body)
+            if message is None:
+                return
+        elif kind == LOG:
+            message = self._call.exchange.log(body)
+        elif kind == END_STREAM:
+            message = None
+        else:
+            return
+        self._pending.append(message)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        # A client that has gone is noticed by whoever waits for its next message.
+        with contextlib.suppress(OSError):
+            while self._pending:
+                message = self._pending.pop(0)
+                if message is None:
+                    await self._channel.end_stream()
+                else:
+                    await self._channel.notify(message)
+        self._writing = None
+
+    async def flush(self) -> None:
+        """Wait until everything has been written."""
+        if self._writing is not None:
+            await self._writing
 
 
 def request_id_of(session: str, id: bytes) -> str:

@@ -1,7 +1,8 @@
-"""The event stream of a Streamable HTTP session: what the server tells its client outside of any answer."""
+"""Event streams over HTTP: of a session, of a call that a client comes back to, and of a subscription."""
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,77 +11,180 @@ from nats.aio.msg import Msg
 
 from aicp_common import subjects
 from aicp_common.cancellation import end
+from aicp_common.envelope import Principal
+from aicp_common.errors import NotFound
 from aicp_common.ids import new_id
+from aicp_gateway.dispatch import Dispatch
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import Caller
 from aicp_gateway.metrics import CONNECTIONS, NOTIFICATIONS
 from aicp_gateway.notices import Notices
+from aicp_gateway.protocol.actions import Listen
+from aicp_gateway.protocol.revisions import primes_streams, resumes_streams
 from aicp_gateway.sessions import Control, Session, decode_control
+from aicp_gateway.streams import event_id
+from aicp_gateway.subscription import Subscription
 
 KEEP_ALIVE_S = 15.0
 """How often a stream with nothing to say says so, for proxies that cut silent connections."""
 
+REREAD_S = 5.0
+"""How often a stream that a client has come back to is looked at, in case that a signal got lost."""
 
-class EventStream:
-    """One GET of one session. A newer stream of the same session, on any gateway, ends this one."""
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
 
-    def __init__(
-        self,
-        hub: Hub,
-        session: Session,
-        caller: Caller,
-        receive: Callable[[], Awaitable[dict[str, Any]]],
-        send: Callable[[dict[str, Any]], Awaitable[None]],
-    ) -> None:
+AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
+AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def encode_event(message: bytes, id: str = "") -> bytes:
+    """One server-sent event. JSON has no raw line breaks inside of texts; between tokens they are white space."""
+    if b"\n" in message or b"\r" in message:
+        message = message.replace(b"\r", b" ").replace(b"\n", b" ")
+    if id:
+        return b"id: %b\nevent: message\ndata: %b\n\n" % (id.encode(), message)
+    return b"event: message\ndata: %b\n\n" % message
+
+
+class Stream(ABC):
+    """One event stream, until its client, its token, its gateway or it itself ends.
+
+    Args:
+        hub: What all connections share.
+        principal: Whose it is.
+        caller: Whose token it lasts as long as.
+        receive: ASGI.
+        send: ASGI.
+    """
+
+    def __init__(self, hub: Hub, principal: Principal, caller: Caller, receive: AsgiReceive, send: AsgiSend) -> None:
         self._hub = hub
-        self._session = session
+        self._principal = principal
         self._caller = caller
         self._receive = receive
         self._send = send
-        # Sorts by time: of two streams that open at once, the same one ends on every gateway.
-        self._id = new_id("e")
-        self._notices = Notices()
         self._over = asyncio.Event()
         self._started = False
 
     async def serve(self) -> None:
-        """Stream until the client, the session or the gateway ends."""
+        """Stream until the end, and leave nothing behind."""
         gone = asyncio.create_task(self._client_gone())
         over = asyncio.create_task(self._over.wait())
         streaming = asyncio.create_task(self._stream())
-        self._hub.streams.add(self._over)
-        self._hub.clients.add(self._notices)
+        self._hub.connections.add(self)
         CONNECTIONS.labels("http").inc()
         try:
             await asyncio.wait(
                 (gone, over, streaming), timeout=self._caller.lasts_s(), return_when=asyncio.FIRST_COMPLETED
             )
+            if streaming.done():
+                streaming.result()
             await end([streaming])
             if not gone.done() and self._started:
                 with contextlib.suppress(OSError):
-                    await self._send({"type": "http.response.body", "body": b""})
+                    await self._send({"type": "http.response.body", "body": self._last_words()})
         finally:
             await end([gone, over, streaming])
             CONNECTIONS.labels("http").dec()
-            self._hub.clients.discard(self._notices)
-            self._hub.streams.discard(self._over)
-            await self._hub.watches.remove_all(self._notices)
+            self._hub.connections.discard(self)
+            await self._clean_up()
+
+    async def close(self) -> None:
+        """End it in good order."""
+        self._over.set()
+
+    @abstractmethod
+    async def _stream(self) -> None:
+        """Say everything that there is to say, from `_start` on."""
+
+    def _last_words(self) -> bytes:
+        return b""
+
+    async def _clean_up(self) -> None:  # noqa: B027  # only some have anything to clean up
+        """Leave nothing behind."""
+
+    async def _start(self) -> None:
+        await self._send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        self._started = True
+        await self._chunk(b": open\n\n")
+
+    async def _chunk(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _wait(self, event: asyncio.Event, timeout_s: float = KEEP_ALIVE_S) -> None:
+        """Wait until `event` is set, for `timeout_s` at most; then say that the stream is alive."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            await self._chunk(b": alive\n\n")
+        event.clear()
+
+    async def _client_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class EventStream(Stream):
+    """The GET of a session: what the server tells its client outside of any answer.
+
+    A newer one of the same session, on any gateway, ends this one.
+
+    Args:
+        hub: What all connections share.
+        session: Whose stream it is.
+        caller: Whose token it lasts as long as.
+        receive: ASGI.
+        send: ASGI.
+        resumed: The client comes back after its connection broke.
+    """
+
+    NAME = "n"
+    """Of the stream, in the ids of its events."""
+
+    def __init__(
+        self, hub: Hub, session: Session, caller: Caller, receive: AsgiReceive, send: AsgiSend, *, resumed: bool
+    ) -> None:
+        super().__init__(hub, session.principal, caller, receive, send)
+        self._session = session
+        self._resumed = resumed
+        # Sorts by time: of two streams that open at once, the same one ends on every gateway.
+        self._id = new_id("e")
+        self._some = asyncio.Event()
+        self._notices = Notices(lambda notices: self._some.set())
 
     async def _stream(self) -> None:
         await self._start()
-        await self._hub.presence.joined(self._session.principal)
+        revision = self._session.agreed.revision
+        if primes_streams(revision):
+            await self._chunk(encode_event(b"", event_id(self.NAME, 0)))
+        self._hub.clients.add(self._notices)
+        await self._hub.presence.joined(self._principal)
         try:
             control = await self._hub.bus.subscribe(subjects.session(self._session.id), self._on_control)
             try:
                 await self._hub.bus.flush()
                 await self._hub.sessions.tell(self._session.id, Control("taken", stream=self._id))
                 # Subscribed to the session first, then its watches are read: none can fall in between.
-                await self._hub.watches.add_all(self._notices, await self._hub.sessions.watches(self._session))
-                await self._write_for_ever()
+                watches = await self._hub.sessions.watches(self._session)
+                await self._hub.watches.add_all(self._notices, watches)
+                if self._resumed:
+                    # What changed while it was away was told to nobody; to look once too often does no harm.
+                    for uri in watches:
+                        self._notices.changed(uri)
+                await self._write_for_ever(numbered=resumes_streams(revision))
             finally:
                 await control.unsubscribe()
         finally:
-            await self._hub.presence.left(self._session.principal)
+            await self._hub.presence.left(self._principal)
+
+    async def _clean_up(self) -> None:
+        self._hub.clients.discard(self._notices)
+        await self._hub.watches.remove_all(self._notices)
 
     async def _on_control(self, message: Msg) -> None:
         try:
@@ -97,31 +201,115 @@ class EventStream:
             case "ended":
                 self._over.set()
 
-    async def _start(self) -> None:
-        headers = [
-            (b"content-type", b"text/event-stream"),
-            (b"cache-control", b"no-cache, no-transform"),
-            (b"x-accel-buffering", b"no"),
-        ]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        self._started = True
-        await self._chunk(b": open\n\n")
-
-    async def _write_for_ever(self) -> None:
+    async def _write_for_ever(self, *, numbered: bool) -> None:
         sent = NOTIFICATIONS.labels("http")
+        number = 0
         while True:
-            try:
-                messages = await asyncio.wait_for(self._notices.take(), KEEP_ALIVE_S)
-            except TimeoutError:
-                await self._chunk(b": alive\n\n")
-                continue
-            for message in messages:
-                await self._chunk(b"event: message\ndata: %b\n\n" % message)
+            await self._wait(self._some)
+            for message in self._notices.take()[0]:
+                number += 1
+                await self._chunk(encode_event(message.encode(), event_id(self.NAME, number) if numbered else ""))
                 sent.inc()
 
-    async def _chunk(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def _client_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+class ResumedStream(Stream):
+    """The GET of a client that comes back to the stream of a POST: the events that it missed, then those that follow.
+
+    Args:
+        hub: What all connections share.
+        session: Whose stream it is.
+        caller: Whose token it lasts as long as.
+        receive: ASGI.
+        send: ASGI.
+        stream: Which stream.
+        number: Of the last event that the client has.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        session: Session,
+        caller: Caller,
+        receive: AsgiReceive,
+        send: AsgiSend,
+        stream: str,
+        number: int,
+    ) -> None:
+        super().__init__(hub, session.principal, caller, receive, send)
+        self._session = session
+        self._name = stream
+        self._number = number
+        self._more = asyncio.Event()
+
+    async def _stream(self) -> None:
+        control = await self._hub.bus.subscribe(subjects.session(self._session.id), self._on_control)
+        try:
+            await self._hub.bus.flush()
+            while True:
+                found = await self._hub.streams.after(self._session.id, self._name, self._number)
+                if found is None:
+                    if not self._started:
+                        raise NotFound("there is no such event stream, or no more", hint="send the request again")
+                    return
+                if not self._started:
+                    await self._start()
+                events, final = found
+                for number, message in events:
+                    self._number = number
+                    if message:
+                        await self._chunk(encode_event(message, event_id(self._name, number)))
+                if final:
+                    return
+                await self._wait(self._more, REREAD_S)
+        finally:
+            await control.unsubscribe()
+
+    async def _on_control(self, message: Msg) -> None:
+        with contextlib.suppress(msgspec.MsgspecError):
+            control = decode_control(message.data)
+            if control.what == "event" and control.stream == self._name:
+                self._more.set()
+            elif control.what == "ended":
+                self._over.set()
+
+
+class ListenStream(Stream):
+    """The answer to `subscriptions/listen`: an event stream that stays open.
+
+    Args:
+        hub: What all connections share.
+        dispatch: Of the transport.
+        listen: What was asked for.
+        caller: Whose token it lasts as long as.
+        receive: ASGI.
+        send: ASGI.
+    """
+
+    def __init__(
+        self, hub: Hub, dispatch: Dispatch, listen: Listen, caller: Caller, receive: AsgiReceive, send: AsgiSend
+    ) -> None:
+        super().__init__(hub, listen.exchange.principal, caller, receive, send)
+        self._some = asyncio.Event()
+        self._subscription = Subscription(hub, dispatch, listen, new_id("l"), lambda notices: self._some.set())
+
+    async def _stream(self) -> None:
+        acknowledgement = await self._subscription.open()
+        await self._start()
+        await self._chunk(encode_event(acknowledgement))
+        self._subscription.release()
+        sent = NOTIFICATIONS.labels("http")
+        await self._hub.presence.joined(self._principal)
+        try:
+            while True:
+                await self._wait(self._some)
+                for message in await self._subscription.take():
+                    await self._chunk(encode_event(message.encode()))
+                    sent.inc()
+        finally:
+            await self._hub.presence.left(self._principal)
+
+    def _last_words(self) -> bytes:
+        return encode_event(self._subscription.conclude())
+
+    async def _clean_up(self) -> None:
+        await self._subscription.close()

@@ -1,11 +1,12 @@
-"""MCP over Streamable HTTP: POST takes one message, GET opens the session's event stream, DELETE ends the session.
+"""MCP over Streamable HTTP: POST takes a message, GET opens the session's event stream, DELETE ends the session.
 
-Source: MCP 2025-11-25, basic/transports, "Streamable HTTP".
+In the stateless era there is only POST. Source: MCP 2025-11-25 and 2026-07-28, basic/transports, "Streamable HTTP".
 """
 
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,24 +14,32 @@ from aicp_common.admin import respond
 from aicp_common.cancellation import end
 from aicp_common.errors import AicpError, Internal, InvalidArgument, NotFound, TooLarge
 from aicp_common.tracing import is_traceparent
-from aicp_gateway.dispatch import Dispatch
-from aicp_gateway.eventstream import EventStream
+from aicp_gateway.batch import BatchChannel
+from aicp_gateway.dispatch import Channel
+from aicp_gateway.eventstream import EventStream, ListenStream, ResumedStream
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import GUEST_PREFIX, Caller, Facts
 from aicp_gateway.metrics import MESSAGES
-from aicp_gateway.protocol.engine import Call, Cancel, Conversation, Send, Unwatch
+from aicp_gateway.post import JSON, PostAnswer
+from aicp_gateway.protocol.actions import Action, Answered, Batch, Call, Cancel, Listen, Send, Unwatch
+from aicp_gateway.protocol.engine import Conversation
+from aicp_gateway.protocol.headers import VERSION
 from aicp_gateway.protocol.jsonrpc import INVALID_REQUEST, encode_error
-from aicp_gateway.protocol.revisions import REVISIONS
-from aicp_gateway.sessions import Session
+from aicp_gateway.protocol.revisions import HANDSHAKE, STATELESS
+from aicp_gateway.sessions import Control, Session
+from aicp_gateway.streams import parse_event_id
 
 log = logging.getLogger(__name__)
 
 AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
 AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
 
-JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
 SESSION_HEADER = "mcp-session-id"
-REVISION_HEADER = "mcp-protocol-version"
+LAST_EVENT_HEADER = "last-event-id"
+
+WATCH_AFTER_S = 0.02
+"""Most calls are answered sooner; only a longer one is worth watching whether its client goes away."""
 
 
 class HttpRequest:
@@ -43,21 +52,23 @@ class HttpRequest:
         self._principal = caller.principal
         self._receive = receive
         self._send = send
-        self._dispatch = Dispatch(hub.bus, "http")
+        self._dispatch = hub.dispatch_http
 
     async def serve(self, method: str) -> None:
         """Answer it. Errors of the hierarchy become HTTP answers with a JSON-RPC error as their body."""
+        stateless = self._facts.headers.get(VERSION) == STATELESS
         try:
             match method:
                 case "POST":
                     await self._post()
-                case "GET":
+                case "GET" if not stateless:
                     await self._get()
-                case "DELETE":
+                case "DELETE" if not stateless:
                     await self._hub.sessions.end(await self._session())
                     await respond(self._send, 204, b"", JSON)
                 case _:
-                    await respond(self._send, 405, b"", JSON, [(b"allow", b"GET, POST, DELETE")])
+                    allowed = b"POST" if stateless else b"GET, POST, DELETE"
+                    await respond(self._send, 405, b"", JSON, [(b"allow", allowed)])
         except AicpError as error:
             await refuse(self._send, error)
 
@@ -72,81 +83,150 @@ class HttpRequest:
             return
         body = await self._body()
         MESSAGES.labels("http").inc()
-        session = await self._session() if SESSION_HEADER in headers else None
-        principal = session.principal if session else self._principal
+        # What a session is for belongs to the handshake era; elsewhere its header is to be ignored.
+        in_session = SESSION_HEADER in headers and headers.get(VERSION) != STATELESS
+        session = await self._session() if in_session else None
         conversation = Conversation(
-            principal,
+            session.principal if session is not None else self._principal,
             self._hub.catalogue,
+            self._hub.sealer,
             max_in_flight=self._hub.settings.max_in_flight,
-            revision=session.revision if session else None,
+            agreed=session.agreed if session is not None else None,
         )
-        for action in conversation.receive(body, self._hub.settings.max_message_bytes):
-            match action:
-                case Send(message):
-                    await self._answer(message, session, conversation)
-                    return
-                case Call() if session is not None:
-                    await self._call(action, session, conversation)
-                    return
-                case Unwatch(uri) if session is not None:
-                    await self._hub.sessions.unwatch(session, uri)
-                case Cancel(id) if session is not None:
-                    await self._dispatch.cancel(session.id, id)
-        await respond(self._send, 202, b"", JSON)
-
-    async def _answer(self, message: bytes, session: Session | None, conversation: Conversation) -> None:
-        if session is None and conversation.revision is not None:
-            session = await self._hub.sessions.create(self._principal, conversation.revision, conversation.client_name)
-            await respond(self._send, 200, message, JSON, [(SESSION_HEADER.encode(), session.id.encode())])
+        actions = conversation.receive(body, self._hub.settings.max_message_bytes, headers)
+        if session is not None and conversation.agreed != session.agreed:
+            await self._hub.sessions.agree(session, conversation.agreed)
+        elif session is None and conversation.agreed.revision:
+            session = await self._hub.sessions.create(self._principal, conversation.agreed)
+            assert isinstance(actions[0], Send)
+            named = [(SESSION_HEADER.encode(), session.id.encode())]
+            await respond(self._send, 200, actions[0].message, JSON, named)
             return
-        # A message without an id that could be echoed, or before any session, is the request's own fault.
-        wrong = session is None or message.startswith(b'{"jsonrpc":"2.0","id":null,')
-        await respond(self._send, 400 if wrong else 200, message, JSON)
+        await self._carry_out(actions, session)
 
-    async def _call(self, call: Call, session: Session, conversation: Conversation) -> None:
+    async def _carry_out(self, actions: list[Action], session: Session | None) -> None:
+        if len(actions) == 1 and isinstance(actions[0], Listen):
+            listen = actions[0]
+            await ListenStream(self._hub, self._dispatch, listen, self._caller, self._receive, self._send).serve()
+            return
+        accepts_streams = any(kind in self._facts.headers.get("accept", "*/*") for kind in (EVENT_STREAM, "*/*"))
+        channel = PostAnswer(self._hub, session, streams=accepts_streams, send=self._send)
+        calls = False
+        for action in actions:
+            calls = await self._do(action, session, channel, channel) or calls
+        if not calls and not channel.done:
+            await respond(self._send, 202, b"", JSON)
+
+    async def _do(self, action: Action, session: Session | None, answer: PostAnswer, channel: Channel) -> bool:
+        """Carry out one action; whether it was one that gives an answer."""
+        match action:
+            case Send():
+                # Without a session nothing of the handshake era can go well.
+                await channel.answer(action)
+                return True
+            case Call():
+                await self._call(action, session, answer, channel)
+                return True
+            case Batch(actions, expected):
+                together = BatchChannel(channel, expected)
+                quick = [each for each in actions if not isinstance(each, Call)]
+                for each in quick:
+                    await self._do(each, session, answer, together)
+                calls = [each for each in actions if isinstance(each, Call)]
+                if calls:
+                    await self._watched(self._all(calls, session, together), answer)
+                return expected > 0
+            case Unwatch(uri) if session is not None:
+                await self._hub.sessions.unwatch(session, uri)
+            case Cancel(id) if session is not None:
+                await self._dispatch.cancel(session.id, id)
+            case Answered() if session is not None:
+                await self._pass_on(action, session)
+        return False
+
+    async def _all(self, calls: list[Call], session: Session | None, channel: Channel) -> None:
+        await asyncio.gather(*(self._perform(call, session, channel) for call in calls))
+
+    async def _call(self, call: Call, session: Session | None, answer: PostAnswer, channel: Channel) -> None:
+        await self._watched(self._perform(call, session, channel), answer)
+
+    async def _watched(self, work: Any, answer: PostAnswer) -> None:
+        """Do `work`, and end it when the client goes away and cannot come back."""
+        working = asyncio.current_task()
+        assert working is not None
+        watching: list[asyncio.Task[None]] = []
+        lost = False
+
+        async def watch() -> None:
+            nonlocal lost
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            if answer.outlives_connection:
+                answer.lose_connection()
+            elif not answer.done:
+                lost = True
+                working.cancel()
+
+        def begin_to_watch() -> None:
+            if not watching:
+                watching.append(asyncio.create_task(watch()))
+
+        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, begin_to_watch)
+        answer.before_hand_over = begin_to_watch
+        answer.keep_alive()
+        try:
+            with contextlib.suppress(OSError):
+                await work
+        except asyncio.CancelledError:
+            if not lost:
+                raise
+        finally:
+            timer.cancel()
+            answer.close()
+            await end(watching)
+
+    async def _perform(self, call: Call, session: Session | None, channel: Channel) -> None:
         given = self._facts.headers.get("traceparent", "")
         traceparent = given if is_traceparent(given) else ""
-        if call.kind == "watch":
-            work = asyncio.create_task(self._watch(call, session, conversation))
-        else:
-            work = asyncio.create_task(self._dispatch.answer(conversation, call, session.id, self._write, traceparent))
-        gone = asyncio.create_task(self._client_gone())
+        if call.kind == "watch" and session is not None:
+            await channel.answer(await self._watch(call, session))
+            return
+        # Without a session nothing can refer to this request later: a name of its own keeps it apart from others.
+        name = session.id if session is not None else f"r-{secrets.token_hex(8)}"
+        await self._dispatch.carry_out(call, name, channel, traceparent)
+
+    async def _watch(self, call: Call, session: Session) -> Send:
         try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            # When the client went first, nobody is left to take the answer: what waits for it must not claim work.
-            if work.done():
-                with contextlib.suppress(OSError):
-                    work.result()
-        finally:
-            await end([work, gone])
-
-    async def _write(self, message: bytes) -> None:
-        await respond(self._send, 200, message, JSON)
-
-    async def _watch(self, call: Call, session: Session, conversation: Conversation) -> None:
-        await self._write(await self._watched(call, session, conversation))
-
-    async def _watched(self, call: Call, session: Session, conversation: Conversation) -> bytes:
-        try:
-            subject = await self._dispatch.watched_subject(call, session.principal, session.id)
+            subject = await self._dispatch.watched_subject(call, session.id)
             await self._hub.sessions.watch(session, call.uri, subject)
         except AicpError as error:
-            return conversation.fail(call, error)
+            return call.exchange.fail(call, error)
         except Exception:
             log.exception("a resource could not be watched")
-            return conversation.fail(call, Internal("the gateway failed to subscribe"))
-        return conversation.answer(call, b"{}")
+            return call.exchange.fail(call, Internal("the gateway failed to subscribe"))
+        return Send(call.exchange.encode(call.id, b"{}"))
 
-    async def _client_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    async def _pass_on(self, answered: Answered, session: Session) -> None:
+        """Give the client's answer to whichever gateway has asked."""
+        if self._hub.asks.take(session.id, answered):
+            return
+        result = answered.result.decode() if answered.result is not None else None
+        error = answered.error.decode() if answered.error is not None else None
+        await self._hub.sessions.tell(session.id, Control("answer", id=answered.id, result=result, error=error))
 
     async def _get(self) -> None:
-        if "text/event-stream" not in self._facts.headers.get("accept", ""):
-            await self._reject(406, "GET opens the event stream; the Accept header must have text/event-stream")
+        if EVENT_STREAM not in self._facts.headers.get("accept", ""):
+            await self._reject(406, f"GET opens the event stream; the Accept header must have {EVENT_STREAM}")
             return
         session = await self._session()
-        await EventStream(self._hub, session, self._caller, self._receive, self._send).serve()
+        last = self._facts.headers.get(LAST_EVENT_HEADER)
+        event = parse_event_id(last) if last is not None else None
+        if event is not None and event[0] != EventStream.NAME:
+            await ResumedStream(self._hub, session, self._caller, self._receive, self._send, *event).serve()
+        else:
+            await EventStream(
+                self._hub, session, self._caller, self._receive, self._send, resumed=event is not None
+            ).serve()
 
     async def _session(self) -> Session:
         """The session that the headers name.
@@ -162,10 +242,10 @@ class HttpRequest:
         session = await self._hub.sessions.find(session_id)
         if not self._owns(session):
             raise NotFound("there is no such session, or no more", hint="send initialize without Mcp-Session-Id")
-        revision = headers.get(REVISION_HEADER, session.revision)
-        if revision not in REVISIONS:
+        revision = headers.get(VERSION, session.agreed.revision)
+        if revision not in HANDSHAKE:
             raise InvalidArgument(
-                f"MCP-Protocol-Version {revision[:40]!r} is not spoken here", expected=" or ".join(REVISIONS)
+                f"MCP-Protocol-Version {revision[:40]!r} is not spoken here", expected=" or ".join(HANDSHAKE)
             )
         return session
 

@@ -11,7 +11,9 @@ import jwt
 
 from aicp_common.envelope import ALL_SCOPES, Principal
 from aicp_common.errors import Forbidden, Unauthenticated
-from aicp_common.ids import RESERVED_AGENTS, id_from_text, require_id
+from aicp_common.ids import RESERVED_AGENTS, digest, id_from_text, require_id
+from aicp_gateway.protocol.headers import VERSION
+from aicp_gateway.protocol.revisions import STATELESS
 from aicp_gateway.settings import GatewaySettings
 
 DEFAULT_TENANT = "default"
@@ -24,8 +26,10 @@ class Facts:
     """What is known of a connection before its first message."""
 
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Names in lower case; a header that came several times has all its values, joined by commas."""
     query: str
+    address: str = ""
+    """Where the connection comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,7 @@ class Identity:
         if self._settings.jwt_required:
             return self._from_token(facts)
         given = facts.headers.get("x-aicp-agent") or parse_qs(facts.query).get("agent", [""])[0]
-        agent = (
-            require_id(given.strip().lower(), "the agent name") if given else f"{GUEST_PREFIX}{secrets.token_hex(4)}"
-        )
+        agent = require_id(given.strip().lower(), "the agent name") if given else _guest(facts)
         _refuse_reserved(agent)
         return Caller(Principal(tenant=DEFAULT_TENANT, agent=agent, user=agent, scopes=(ALL_SCOPES,)))
 
@@ -109,6 +111,15 @@ class Identity:
             scopes=_scopes(claims),
         )
         return Caller(principal, expires_at=float(claims["exp"]))
+
+
+def _guest(facts: Facts) -> str:
+    """A name for a client that gave none: for its connection or session, and in the stateless era, which has neither,
+    the same for all requests of one program on one machine.
+    """
+    if facts.headers.get(VERSION) == STATELESS:
+        return f"{GUEST_PREFIX}{digest(facts.address + facts.headers.get('user-agent', ''))[:8]}"
+    return f"{GUEST_PREFIX}{secrets.token_hex(4)}"
 
 
 def _text(claims: dict[str, Any], name: str, default: str) -> str:
@@ -141,8 +152,13 @@ def _host_of(url: str) -> str:
 
 def facts_of(scope: dict[str, Any]) -> Facts:
     """The facts of an ASGI scope."""
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    return Facts(headers, scope["query_string"].decode("latin-1"))
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        # Whoever stands between may have read the first or the last of several: RFC 9110, section 5.3.
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    client = scope.get("client")
+    return Facts(headers, scope["query_string"].decode("latin-1"), client[0] if client else "")
 
 
 def challenge(error: Exception) -> list[tuple[bytes, bytes]]:

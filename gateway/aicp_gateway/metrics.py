@@ -19,3 +19,6 @@ REFUSED = Counter(
     "aicp_gateway_refused_total", "Connections and HTTP requests that were refused, by error code.", ["code"]
 )
 NOTIFICATIONS = Counter("aicp_gateway_notifications_total", "Notifications sent to clients.", ["transport"])
+INTERIM_DROPPED = Counter(
+    "aicp_gateway_interim_dropped_total", "Progress and log notifications that a client did not read in time."
+)

@@ -13,6 +13,7 @@ from aicp_common.envelope import Principal, encode_json
 from aicp_common.errors import Busy, NotFound
 from aicp_common.ids import is_id
 from aicp_common.store import redis_errors
+from aicp_gateway.protocol.handshake import Agreed
 from aicp_gateway.watches import MAX_WATCHES
 
 UNUSED_TTL_S = 600
@@ -24,8 +25,7 @@ class Session(msgspec.Struct, frozen=True):
 
     id: str
     principal: Principal
-    revision: str
-    client_name: str
+    agreed: Agreed
     created_ms: int
 
 
@@ -33,10 +33,14 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     """What gateways tell each other about a session, on its subject."""
 
     what: str
-    """`watch`, `unwatch`, `taken` (another event stream of this session is open now) or `ended`."""
+    """`watch`, `unwatch`, `taken` (another event stream of this session is open now), `event` (a stream has one more
+    event), `answer` (the client has answered a server request) or `ended`."""
     uri: str = ""
     subject: str = ""
     stream: str = ""
+    id: str = ""
+    result: str | None = None
+    error: str | None = None
 
 
 _decode = msgspec.json.Decoder(Session).decode
@@ -51,9 +55,9 @@ class Sessions:
         self._bus = bus
         self._ttl_s = ttl_s
 
-    async def create(self, principal: Principal, revision: str, client_name: str) -> Session:
+    async def create(self, principal: Principal, agreed: Agreed) -> Session:
         """Begin a session. Its id cannot be guessed: whoever has it may use the session."""
-        session = Session(f"s-{secrets.token_hex(16)}", principal, revision, client_name, int(time.time() * 1000))
+        session = Session(f"s-{secrets.token_hex(16)}", principal, agreed, int(time.time() * 1000))
         async with redis_errors():
             await self._redis.set(_key(session.id), encode_json(session), ex=min(self._ttl_s, UNUSED_TTL_S))
         return session
@@ -71,6 +75,12 @@ class Sessions:
         if found is None:
             raise NotFound("there is no such session, or no more", hint="send initialize without Mcp-Session-Id")
         return _decode(found)
+
+    async def agree(self, session: Session, agreed: Agreed) -> None:
+        """Keep what the client and the gateway have agreed on anew. A session that has ended meanwhile stays so."""
+        changed = msgspec.structs.replace(session, agreed=agreed)
+        async with redis_errors():
+            await self._redis.set(_key(session.id), encode_json(changed), ex=self._ttl_s, xx=True)
 
     async def end(self, session: Session) -> None:
         """End it and close its event stream, wherever that is."""

@@ -31,6 +31,8 @@ class GatewaySettings(Settings):
     max_message_bytes: int = Field(1024 * 1024, ge=1024, le=16 * 1024 * 1024)
     max_in_flight: int = Field(64, ge=1, le=10_000)
     """Requests that one client may have under way."""
+    client_answer_s: float = Field(120.0, gt=0, le=3600)
+    """How long a client may take to answer what a service asks it: a person may have to fill in a form."""
     session_ttl_s: int = Field(24 * 3600, ge=60)
     """How long a Streamable HTTP session lives after its last request."""
 

@@ -95,4 +95,4 @@ class Watches:
 
     def _notify(self, feed: _Feed) -> None:
         for notices, uri in feed.listeners:
-            notices.resource_updated(uri)
+            notices.changed(uri)

@@ -156,7 +156,7 @@ def test_a_tool_out_of_scope_is_neither_listed_nor_called() -> None:
     made = conversation()
     assert [tool["name"] for tool in receive(made, request("tools/list"))["result"]["tools"]] == ["echo"]
     answer = receive(made, request("tools/call", {"name": "secret"}))
-    assert answer["error"]["code"] == -32013
+    assert answer["error"]["code"] == 403
     assert "'fixture:secret'" in answer["error"]["message"]
     assert [
         tool["name"] for tool in receive(conversation(scopes=("*",)), request("tools/list"))["result"]["tools"]

@@ -148,7 +148,7 @@ async def test_a_session_belongs_to_its_principal(locked_gateway: GatewayProcess
 
 async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     async for line in response.aiter_lines():
-        if line.startswith("data: "):
+        if line.startswith("data: {"):
             yield json.loads(line[6:])
 
 

@@ -14,6 +14,10 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 RESOURCE_NOT_FOUND = -32002
 """Of the handshake revisions; 2026-07-28 has -32602 instead."""
+HEADER_MISMATCH = -32020
+MISSING_CAPABILITY = -32021
+UNSUPPORTED_VERSION = -32022
+"""Of 2026-07-28."""
 
 NULL = b"null"
 
@@ -29,14 +33,16 @@ class Fault(Exception):
         message: What was wrong and what is expected.
         id: The request's id as raw JSON, or `null` when it has none that can be echoed.
         data: For `error.data`.
+        status: For an HTTP answer.
     """
 
-    def __init__(self, code: int, message: str, id: bytes = NULL, data: object = None) -> None:
+    def __init__(self, code: int, message: str, id: bytes = NULL, data: object = None, status: int = 200) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.id = id
         self.data = data
+        self.status = 400 if id == NULL else status
 
     def encode(self) -> bytes:
         """The error response."""
@@ -84,7 +90,24 @@ class _Id(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Frame).decode
+_decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_id = msgspec.json.Decoder(_Id).decode
+
+
+def split_batch(data: bytes) -> list[bytes] | None:
+    """The messages of a batch; None: the data is no batch.
+
+    Raises:
+        Fault: it begins like a batch and is no JSON.
+    """
+    if data.lstrip()[:1] != b"[":
+        return None
+    try:
+        return [bytes(message) for message in _decode_batch(data)]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Fault(PARSE_ERROR, f"the message is not JSON: {error}") from None
+    except RecursionError:
+        raise Fault(PARSE_ERROR, "the message is nested too deeply") from None
 
 
 def parse(data: bytes) -> Request | Notification | Response:
@@ -96,10 +119,6 @@ def parse(data: bytes) -> Request | Notification | Response:
     try:
         frame = _decode(data)
     except msgspec.ValidationError as error:
-        if data.lstrip()[:1] == b"[":
-            raise Fault(
-                INVALID_REQUEST, "batches are not part of this MCP revision; send one message at a time"
-            ) from None
         raise Fault(
             INVALID_REQUEST,
             f"not a JSON-RPC 2.0 message: {error}; expected an object with jsonrpc, method and, for a request, id",
@@ -173,6 +192,9 @@ def encode_error(id: bytes, code: int, message: str, data: object = None) -> byt
     error: dict[str, object] = {"code": code, "message": message}
     if data is not None:
         error["data"] = data
+    if id == NULL:
+        # The type of an error without a request has no id at all: MCP's schema, `JSONRPCErrorResponse`.
+        return b'{"jsonrpc":"2.0","error":%b}' % msgspec.json.encode(error)
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id, msgspec.json.encode(error))
 
 

@@ -1,0 +1,91 @@
+"""Questions to clients in the handshake era: server requests that are out, and the answers to them.
+
+An answer may reach another gateway than the one that asked; it is passed on over the session's subject.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from aicp_common.errors import DeadlineExceeded
+from aicp_gateway.protocol.actions import Answered, Answers, Ask
+from aicp_gateway.protocol.jsonrpc import encode_notification
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class _Error(msgspec.Struct):
+    message: str = "no reason given"
+
+
+class Asks:
+    """The server requests of this gateway that wait for their answers.
+
+    Args:
+        timeout_s: How long a client, or the person in front of it, may take.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._waiting: dict[str, tuple[str, asyncio.Future[Answered]]] = {}
+
+    def take(self, session: str, answered: Answered) -> bool:
+        """Take in an answer that a client of `session` gave; whether it was asked from here."""
+        waiting = self._waiting.get(answered.id)
+        if waiting is None or waiting[0] != session:
+            return False
+        if not waiting[1].done():
+            waiting[1].set_result(answered)
+        return True
+
+    async def gather(self, ask: Ask, session: str, write: Write) -> Answers:
+        """Send the questions and wait for all answers.
+
+        Args:
+            ask: What to ask.
+            session: Who alone may answer.
+            write: Gives a message to the client.
+
+        Raises:
+            DeadlineExceeded: an answer did not come in time. The client is told that it is no longer wanted.
+        """
+        loop = asyncio.get_running_loop()
+        futures = {id: loop.create_future() for id in ask.requests}
+        self._waiting |= {id: (session, future) for id, future in futures.items()}
+        try:
+            for message in ask.requests.values():
+                await write(message)
+            _, late = await asyncio.wait(futures.values(), timeout=self._timeout_s)
+            if late:
+                for id, future in futures.items():
+                    if future in late:
+                        await write(_withdrawal(id))
+                keys = ", ".join(ask.keys[id] for id, future in futures.items() if future in late)
+                raise DeadlineExceeded(
+                    f"the client did not answer within {self._timeout_s:.0f} s what {ask.call.label} asked it: {keys}"
+                )
+            answers = Answers()
+            for id, future in futures.items():
+                _sort(id, future.result(), answers)
+            return answers
+        finally:
+            for id in futures:
+                del self._waiting[id]
+
+
+def _sort(id: str, answered: Answered, answers: Answers) -> None:
+    try:
+        if answered.result is not None:
+            result: Any = msgspec.json.decode(answered.result)
+            if isinstance(result, dict):
+                answers.results[id] = result
+                return
+        answers.errors[id] = msgspec.json.decode(answered.error or b"{}", type=_Error).message[:500]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        answers.errors[id] = "the answer cannot be read"
+
+
+def _withdrawal(id: str) -> bytes:
+    return encode_notification("notifications/cancelled", {"requestId": id, "reason": "no answer came in time"})

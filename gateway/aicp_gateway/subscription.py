@@ -1,0 +1,86 @@
+"""A subscription of the stateless era: `subscriptions/listen`, from its acknowledgement to its end.
+
+Source: MCP 2026-07-28, basic/patterns/subscriptions.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from aicp_common.errors import AicpError
+from aicp_gateway.dispatch import Dispatch
+from aicp_gateway.hub import Hub
+from aicp_gateway.notices import Notices
+from aicp_gateway.protocol.actions import Call, Listen
+from aicp_gateway.protocol.stateless import Stateless
+
+log = logging.getLogger(__name__)
+
+
+class Subscription:
+    """One open subscription of one client.
+
+    Args:
+        hub: What all connections share.
+        dispatch: Of the client's transport.
+        listen: What was asked for.
+        session: Of the connection.
+        wake: Called when there is something to tell.
+    """
+
+    def __init__(
+        self, hub: Hub, dispatch: Dispatch, listen: Listen, session: str, wake: Callable[[Notices], None]
+    ) -> None:
+        assert isinstance(listen.exchange, Stateless)
+        self._hub = hub
+        self._dispatch = dispatch
+        self._exchange = listen.exchange
+        self._session = session
+        self.listen = listen
+        """What was asked for."""
+        self.notices = Notices(wake, listen.id, listen.wanted)
+        """What is to be told."""
+        self.notices.hold()
+
+    async def open(self) -> bytes:
+        """Watch everything that can be watched; the acknowledgement. Nothing is told before `release`."""
+        watches = self.listen.watches
+        found = await asyncio.gather(*(self._subject(call) for call in watches.values()))
+        subjects = {name: subject for name, subject in zip(watches, found, strict=True) if subject is not None}
+        await self._hub.watches.add_all(self.notices, subjects)
+        self._hub.clients.add(self.notices)
+        return self._exchange.acknowledge(self.listen, set(subjects))
+
+    def release(self) -> None:
+        """The client has the acknowledgement: from now on it is told."""
+        self.notices.release()
+
+    async def take(self) -> list[str]:
+        """The messages that are to be sent now."""
+        messages, tasks = self.notices.take()
+        for task_id in tasks:
+            call = self._exchange.get_task(self.listen, task_id)
+            try:
+                reply = await self._dispatch.perform(call, self._session)
+            except AicpError as error:
+                # The client can still ask; the next change tells it again.
+                log.warning("a task's state could not be told: %s", error)
+            else:
+                messages.append(self._exchange.task_changed(self.listen, reply.body).decode())
+        return messages
+
+    def conclude(self) -> bytes:
+        """The response that ends it in good order."""
+        return self._exchange.conclude_listen(self.listen)
+
+    async def close(self) -> None:
+        """Watch no more."""
+        self._hub.clients.discard(self.notices)
+        await self._hub.watches.remove_all(self.notices)
+
+    async def _subject(self, call: Call) -> str | None:
+        try:
+            return await self._dispatch.watched_subject(call, self._session)
+        except AicpError as error:
+            log.info("a subscription leaves out what cannot be watched: %s", error)
+            return None
