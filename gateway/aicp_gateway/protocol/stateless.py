@@ -82,7 +82,7 @@ class Stateless(Exchange):
         """See `Exchange.request`."""
         kind = _KINDS.get(request.method)
         if kind is None:
-            self._read_meta(request, wire.decode(request, wire.Params).meta, None)
+            self._read_meta(request, _meta_of(request), None)
             raise Fault(
                 METHOD_NOT_FOUND,
                 f"there is no method {request.method[:80]!r} in {STATELESS}; there are {', '.join(_KINDS)}",
@@ -93,7 +93,7 @@ class Stateless(Exchange):
             params = wire.decode(request, kind)
         except Fault:
             # What is wrong with the request as a whole comes first.
-            self._read_meta(request, wire.decode(request, wire.Params).meta, None)
+            self._read_meta(request, _meta_of(request), None)
             raise
         self._read_meta(request, params.meta, _name_of(params))
         return [self._carry_out(request, params)]
@@ -246,8 +246,8 @@ class Stateless(Exchange):
 
     def _read_meta(self, request: Request, meta: wire.Meta | None, name: str | None) -> None:
         """Take over what the request says of itself, and hold its headers against it."""
-        if meta is None or meta.version is None or meta.capabilities is None:
-            missing = "clientCapabilities" if meta is not None and meta.version is not None else "protocolVersion"
+        if meta is None or meta.version is None or not meta.capabilities:
+            missing = "protocolVersion" if meta is None or meta.version is None else "clientCapabilities"
             raise Fault(
                 INVALID_PARAMS,
                 f"params._meta lacks io.modelcontextprotocol/{missing}; each request of {STATELESS} carries"
@@ -311,6 +311,13 @@ class Stateless(Exchange):
             "instructions": self.catalogue.instructions_for(self.principal),
         }
         return Send(self.encode(request.id, msgspec.json.encode(result), _PRIVATE))
+
+
+def _meta_of(request: Request) -> wire.Meta | None:
+    try:
+        return wire.decode(request, wire.Params).meta
+    except Fault as fault:
+        raise Fault(fault.code, fault.message, request.id, status=400) from None
 
 
 def _name_of(params: wire.Params) -> str | None:
