@@ -154,7 +154,8 @@ def facts_of(scope: dict[str, Any]) -> Facts:
     """The facts of an ASGI scope."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        # White space around a value is no part of it, and the parser leaves what comes after: RFC 9110, section 5.5.
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip(" \t")
         # Whoever stands between may have read the first or the last of several: RFC 9110, section 5.3.
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     client = scope.get("client")
