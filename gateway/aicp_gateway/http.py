@@ -12,7 +12,7 @@ from typing import Any
 
 from aicp_common.admin import respond
 from aicp_common.cancellation import end
-from aicp_common.errors import AicpError, Internal, InvalidArgument, NotFound, TooLarge
+from aicp_common.errors import AicpError, Internal, InvalidArgument, NotFound, TooLarge, Unavailable
 from aicp_common.tracing import is_traceparent
 from aicp_gateway.batch import BatchChannel
 from aicp_gateway.dispatch import Channel
@@ -38,6 +38,8 @@ EVENT_STREAM = "text/event-stream"
 SESSION_HEADER = "mcp-session-id"
 LAST_EVENT_HEADER = "last-event-id"
 
+OUTCOME_UNKNOWN = "it may or may not have been done: look before you do it again"
+
 WATCH_AFTER_S = 0.02
 """Most calls are answered sooner; only a longer one is worth watching whether its client goes away."""
 
@@ -53,6 +55,8 @@ class HttpRequest:
         self._receive = receive
         self._send = send
         self._dispatch = hub.dispatch_http
+        self._lost = False
+        """Whether the client has gone and cannot come back."""
 
     async def serve(self, method: str) -> None:
         """Answer it. Errors of the hierarchy become HTTP answers with a JSON-RPC error as their body."""
@@ -155,16 +159,14 @@ class HttpRequest:
         working = asyncio.current_task()
         assert working is not None
         watching: list[asyncio.Task[None]] = []
-        lost = False
 
         async def watch() -> None:
-            nonlocal lost
             while (await self._receive())["type"] != "http.disconnect":
                 pass
             if answer.outlives_connection:
                 answer.lose_connection()
             elif not answer.done:
-                lost = True
+                self._lost = True
                 working.cancel()
 
         def begin_to_watch() -> None:
@@ -178,12 +180,13 @@ class HttpRequest:
             with contextlib.suppress(OSError):
                 await work
         except asyncio.CancelledError:
-            if not lost:
+            if not (self._lost or answer.done):
                 raise
         finally:
             timer.cancel()
             answer.close()
-            await end(watching)
+            if watching:
+                await end(watching)
 
     async def _perform(self, call: Call, session: Session | None, channel: Channel) -> None:
         given = self._facts.headers.get("traceparent", "")
@@ -193,7 +196,14 @@ class HttpRequest:
             return
         # Without a session nothing can refer to this request later: a name of its own keeps it apart from others.
         name = session.id if session is not None else f"r-{secrets.token_hex(8)}"
-        await self._dispatch.carry_out(call, name, channel, traceparent)
+        try:
+            await self._dispatch.carry_out(call, name, channel, traceparent)
+        except asyncio.CancelledError:
+            if not self._lost:
+                # This gateway stops. Whoever is there, or comes back to another gateway, is to know that it is over.
+                stops = Unavailable("the gateway that the call was under way at stops", hint=OUTCOME_UNKNOWN)
+                await channel.answer(call.exchange.fail(call, stops))
+            raise
 
     async def _watch(self, call: Call, session: Session) -> Send:
         try:
