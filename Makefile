@@ -173,6 +173,10 @@ boundaries: $(VENV)/.dev ## Check that no service imports another (import-linter
 conformance: dev ## Run the official MCP conformance suite alone, and show every scenario
 	@$(BIN)/python -m tests.conformance $(ARGS)
 
+.PHONY: load
+load: $(VENV)/.hub ## Put load on a running hub; options: make load ARGS="--help"
+	@$(BIN)/python tests/load_test.py $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure throughput and latency on this machine
 	@$(BIN)/python -m bench $(ARGS)
