@@ -16,6 +16,9 @@ from aicp_gateway.protocol.stateless import Stateless
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 1.0
+"""After a task's state could not be read, it is tried again this much later, for as long as the subscription lasts."""
+
 
 class Subscription:
     """One open subscription of one client.
@@ -63,8 +66,9 @@ class Subscription:
             try:
                 reply = await self._dispatch.perform(call, self._session)
             except AicpError as error:
-                # The client can still ask; the next change tells it again.
-                log.warning("a task's state could not be told: %s", error)
+                # An ended task has no next change that would tell it.
+                log.warning("a task's state could not be told yet: %s", error)
+                asyncio.get_running_loop().call_later(RETRY_S, self.notices.changed, task_id)
             else:
                 messages.append(self._exchange.task_changed(self.listen, reply.body).decode())
         return messages

@@ -2,6 +2,7 @@
 
 from aicp_common import subjects
 from aicp_common.service import Service, serve
+from aicp_orchestrator.prompts import declare_prompts
 from aicp_orchestrator.router_client import ORCHESTRATOR, RouterClient
 from aicp_orchestrator.settings import OrchestratorSettings
 from aicp_orchestrator.tools import declare_tools
@@ -17,6 +18,7 @@ def build(service: Service[OrchestratorSettings]) -> None:
     router = RouterClient(service.bus)
     worker = Worker(router, service.bus, service.waiters, service.settings.max_collaborations)
     declare_tools(service, router)
+    declare_prompts(service, router)
     service.subscribe(subjects.ANY_TASK, service.waiters.on_signal)
     service.subscribe(subjects.agent("*", ORCHESTRATOR), worker.on_signal, shared=True)
     service.background("collaborations", worker.run)

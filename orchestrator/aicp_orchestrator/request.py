@@ -47,6 +47,9 @@ def _agent_name(text: str) -> str:
     return _id(text.strip().lower())
 
 
+AskedPattern = Literal["parallel", "pipeline"]
+"""What a requester may ask for by name; a plan of its own has the pattern `steps`."""
+
 StepId = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
 AgentName = Annotated[
     str, AfterValidator(_agent_name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64})
@@ -83,7 +86,7 @@ class CollaborationArguments(Arguments):
         ),
     ] = None
     pattern: Annotated[
-        Literal["parallel", "pipeline"] | None,
+        AskedPattern | None,
         Field(
             description="parallel (default): each agent works on the whole task. pipeline: one after the other in the "
             "order of `agents`, each with the result of the one before."

@@ -1,5 +1,6 @@
 """The router as the orchestrator sees it: its methods and tools as typed functions. Nothing else here calls it."""
 
+import datetime
 import time
 from typing import Any, Literal, TypeVar
 
@@ -9,6 +10,8 @@ from aicp_common.bus import Bus
 from aicp_common.envelope import ALL_SCOPES, Envelope, Principal, encode_json
 from aicp_common.errors import Busy, DeadlineExceeded, Internal, Unavailable, decode_error
 from aicp_common.logs import current_request_id
+from aicp_common.mcptask import McpTask, Status
+from aicp_common.surface import Complete
 
 ORCHESTRATOR = "orchestrator"
 """The reserved agent whose work collaborations are."""
@@ -92,7 +95,10 @@ class TaskView(msgspec.Struct, frozen=True):
     agent: str = ""
     step: str = ""
     question: str = ""
+    message: str = ""
+    """How it begins."""
     progress: float = 0.0
+    progress_message: str = ""
     result: Any = None
     error: TaskError | None = None
     children: tuple[str, ...] = ()
@@ -109,6 +115,8 @@ class ListedAgent(msgspec.Struct, frozen=True):
 
     agent: str
     online: bool
+    capabilities: tuple[str, ...] = ()
+    """In that agent's words."""
 
 
 class _Claims(msgspec.Struct, frozen=True):
@@ -126,6 +134,24 @@ class Agents(msgspec.Struct, frozen=True):
     def names(self) -> list[str]:
         """Their names, best fitting first when something was asked for."""
         return [agent.agent for agent in self.agents]
+
+
+class _Handle(msgspec.Struct, frozen=True, rename="camel"):
+    task_id: str
+    status: Status
+    created_at: datetime.datetime
+    last_updated_at: datetime.datetime
+    ttl_ms: int | None
+    poll_interval_ms: int | None = None
+    status_message: str = ""
+
+
+class _Completion(msgspec.Struct, frozen=True):
+    values: list[str]
+
+
+class _Completed(msgspec.Struct, frozen=True):
+    completion: _Completion
 
 
 class _Anything(msgspec.Struct, frozen=True):
@@ -181,6 +207,39 @@ class RouterClient:
             return await self._tool("get_task", who, traceparent, {"task_id": task_id}, TaskView, READ_S)
         except PASSING:
             return None
+
+    async def handle_if_reachable(self, asking: Envelope, task_id: str) -> McpTask | None:
+        """A task's handle for the client that asks for it, who is its requester; None while the router is away.
+
+        Raises:
+            NotFound: there is none.
+        """
+        envelope = msgspec.structs.replace(
+            _envelope(asking.principal, asking.traceparent, READ_S), client=asking.client
+        )
+        try:
+            reply = await self._bus.call("router", "mcp_task_get", envelope, encode_json({"taskId": task_id}))
+        except PASSING:
+            return None
+        found = _decode("mcp_task_get", reply.body, _Handle)
+        return McpTask(
+            task_id=found.task_id,
+            status=found.status,
+            created_at=found.created_at.timestamp(),
+            updated_at=found.last_updated_at.timestamp(),
+            ttl_ms=found.ttl_ms,
+            poll_interval_ms=found.poll_interval_ms,
+            status_message=found.status_message,
+        )
+
+    async def completion(self, requester: Principal, traceparent: str, wanted: Complete) -> list[str]:
+        """What could stand in an argument, as far as the router knows: names of agents.
+
+        Raises:
+            Unavailable: the router is away.
+        """
+        fields = wanted.model_dump()
+        return (await self._method("complete", requester, traceparent, fields, _Completed)).completion.values
 
     async def update(self, tenant: str, traceparent: str, task_id: str, attempt: int, news: dict[str, Any]) -> None:
         """Extend the lease and, if there are `news` (`progress`, `message`), say how far it is.

@@ -1,24 +1,39 @@
-"""The tool of the orchestrator."""
+"""The tool of the orchestrator, and its result for those who hold the handle of a collaboration."""
 
 import asyncio
 from typing import Any
 
+import msgspec
+
 from aicp_common import subjects
+from aicp_common.current_call import current_call
 from aicp_common.envelope import Envelope
 from aicp_common.errors import DeadlineExceeded, Unavailable
 from aicp_common.ids import new_id
-from aicp_common.service import Service
+from aicp_common.mcptask import CreatedTask
+from aicp_common.news import News
+from aicp_common.service import Raw, Service
+from aicp_common.tool import Arguments, encode_result
 from aicp_common.waiting import Waiters
 from aicp_orchestrator.answer import CollaborationResult, answer_of
 from aicp_orchestrator.plan import Plan
 from aicp_orchestrator.request import MAX_DEADLINE_S, CollaborationArguments, plan_of
 from aicp_orchestrator.router_client import ORCHESTRATOR, Created, RouterClient, TaskView
 from aicp_orchestrator.settings import OrchestratorSettings
+from aicp_orchestrator.standing import NOT_BEGUN, in_words
 
 MARGIN_S = 4.0
 """Before the caller's deadline: time to answer with the task id, even if the router goes away now."""
 
 RETRY_S = 0.5
+
+
+class EndedArguments(Arguments):
+    """For the method `collaboration_result`."""
+
+    task_id: str
+    plan: Any = None
+    """As it was recorded with the task."""
 
 
 def declare_tools(service: Service[OrchestratorSettings], router: RouterClient) -> None:
@@ -30,7 +45,9 @@ def declare_tools(service: Service[OrchestratorSettings], router: RouterClient) 
         arguments=CollaborationArguments,
         result=CollaborationResult,
     )
-    async def orchestrate_collaboration(envelope: Envelope, arguments: CollaborationArguments) -> CollaborationResult:
+    async def orchestrate_collaboration(
+        envelope: Envelope, arguments: CollaborationArguments
+    ) -> CollaborationResult | CreatedTask:
         """Give one task to several agents: all at once (pattern parallel), one after the other (pipeline), or by a
         plan of your own (steps with depends_on). Use it when a task needs several views, skills or stages; for one
         agent use route_to_agent. It waits up to wait_s seconds; if the status is then "running", call get_task with
@@ -38,14 +55,41 @@ def declare_tools(service: Service[OrchestratorSettings], router: RouterClient) 
         step's task_id. When it has completed, combine the parts in the result yourself. It goes on when you disconnect,
         until its deadline; cancel_task ends it and all of its steps.
         """
+        takes_handle = current_call().can("tasks")
         plan = await plan_of(router, envelope, arguments)
         created = await _create(
             router, envelope, _collaboration(plan, arguments, service.settings.collaboration_lease_s)
         )
-        whole = await _wait(router, service.waiters, envelope, created.task_id, arguments.wait_s)
+        # A client with a handle does the waiting itself, unless its LLM wants it otherwise.
+        wait_s = arguments.wait_s if "wait_s" in arguments.model_fields_set or not takes_handle else 0.0
+        whole = await _wait(router, service.waiters, envelope, created.task_id, wait_s)
+        if takes_handle and not (whole is not None and whole.ended):
+            handle = await router.handle_if_reachable(envelope, created.task_id)
+            if handle is not None and handle.status in ("working", "input_required"):
+                return CreatedTask(handle)
+            if handle is not None:
+                whole = await _wait(router, service.waiters, envelope, created.task_id, 0.0)
         # A key seen before gives the collaboration of then, whose agents may not be those found now.
         known = plan if created.created or arguments.agents or arguments.steps else None
         return await answer_of(router, envelope, plan.task, known, created.task_id, whole)
+
+    @service.method(EndedArguments)
+    async def collaboration_result(envelope: Envelope, asked: EndedArguments) -> Raw:
+        """The `CallToolResult` of a collaboration that has ended, for the router, which serves its handle."""
+        whole = await router.task_if_reachable(envelope.principal, envelope.traceparent, asked.task_id)
+        if whole is None:
+            raise Unavailable("the router is away", hint="try again in a few seconds")
+        plan = read_plan(asked.plan)
+        task = plan.task if plan is not None else whole.message
+        return Raw(encode_result(await answer_of(router, envelope, task, plan, asked.task_id, whole)))
+
+
+def read_plan(plan: Any) -> Plan | None:
+    """The plan of a collaboration as it was recorded; None when it is none, and nothing could be run by it."""
+    try:
+        return msgspec.convert(plan, Plan)
+    except msgspec.ValidationError:
+        return None
 
 
 def _collaboration(plan: Plan, arguments: CollaborationArguments, lease_s: float) -> dict[str, Any]:
@@ -78,11 +122,15 @@ async def _wait(
     """The collaboration once it has ended or a step asks, or as it is after `wait_s`; None while the router is away."""
     requester = envelope.principal
     last: TaskView | None = None
+    news = News(NOT_BEGUN)
 
     async def look() -> TaskView | None:
         nonlocal last
         last = await router.task_if_reachable(requester, envelope.traceparent, task_id) or last
-        return last if last is not None and (last.ended or last.asking) else None
+        if last is not None and (last.ended or last.asking):
+            return last
+        await news.tell(in_words(last))
+        return None
 
     patience_s = min(wait_s, envelope.remaining_s() - MARGIN_S)
     return await waiters.until(subjects.task(requester.tenant, task_id), look, patience_s) or last

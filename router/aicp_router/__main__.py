@@ -2,7 +2,7 @@
 
 from aicp_common import subjects
 from aicp_common.service import Service, serve
-from aicp_router import agent_tools, request_tools, resources, work_tools
+from aicp_router import agent_tools, completion, handles, prompts, request_tools, resources, work_tools
 from aicp_router.dispatch import Dispatch
 from aicp_router.registry import Registry
 from aicp_router.settings import RouterSettings
@@ -22,7 +22,10 @@ def build(service: Service[RouterSettings]) -> None:
     agent_tools.declare(service, dispatch)
     request_tools.declare(service, dispatch)
     work_tools.declare(service, dispatch)
+    handles.declare(service, dispatch)
     resources.declare(service, dispatch)
+    prompts.declare(service, dispatch.registry)
+    completion.declare(service, dispatch)
     service.subscribe(subjects.ANY_TASK, service.waiters.on_signal)
     service.subscribe(subjects.ANY_AGENT, service.waiters.on_signal)
     service.subscribe(subjects.PRESENCE, registry.on_presence, shared=True)

@@ -13,13 +13,15 @@ from aicp_common.errors import Busy, Conflict, NotFound
 from aicp_common.ids import RESERVED_AGENTS, digest, new_id
 from aicp_common.store import Tenants
 from aicp_router import request_scripts, sweep_scripts, task_scripts
+from aicp_router.arguments import MAX_ANSWER_BYTES, bounded_json
 from aicp_router.choice import Choice, Nearest, Why, matches_of, named, nearest, why, why_nobody
+from aicp_router.clock import now_ms
 from aicp_router.matching import Match
 from aicp_router.profile import is_guest
 from aicp_router.registry import Agent, Registry
 from aicp_router.request_scripts import Created, NewTask
 from aicp_router.settings import RouterSettings
-from aicp_router.tasks import QUEUE_OFFSET_MS, Kind, Priority, Record, State, no_such_task
+from aicp_router.tasks import ID_STEM, QUEUE_OFFSET_MS, Kind, Priority, Record, State, no_such_task
 
 ORCHESTRATOR = "orchestrator"
 """The hub's own worker: it needs no profile, takes work from everybody and as much as there is."""
@@ -145,7 +147,11 @@ class Dispatch:
     async def _create(self, envelope: Envelope, order: Order, new: "_New", one: Choice) -> Opened | None:
         tenant = envelope.principal.tenant
         made = await request_scripts.create(
-            self.redis, tenant, new.for_agent(one.agent), queue_cap=self.settings.queue_cap
+            self.redis,
+            tenant,
+            new.for_agent(one.agent),
+            queue_cap=self.settings.queue_cap,
+            retention_ms=self.retention_ms,
         )
         match made.outcome:
             case "full":
@@ -172,7 +178,7 @@ class Dispatch:
         who = envelope.principal
         attempts = COLLABORATION_ATTEMPTS if order.kind == "collaboration" else self.settings.task_attempts
         return _New(
-            task_id=new_id("t"),
+            task_id=new_id(ID_STEM),
             kind=order.kind,
             requester=who.agent,
             user=who.user,
@@ -265,6 +271,45 @@ class Dispatch:
                 await self.say_changed(tenant, task_id)
         return len(found)
 
+    async def answer(self, envelope: Envelope, record: Record, answer: Any, *, place: int | None = None) -> list[str]:
+        """Hand the requester's answer to the agent that asked.
+
+        Args:
+            envelope: Of the requester.
+            record: The task whose worker asked.
+            answer: Any JSON.
+            place: Of the question in the task's dialog, when it is for this one and no later one.
+
+        Returns:
+            What `request_scripts.answer` returns.
+
+        Raises:
+            TooLarge: the answer is too big.
+            NotFound: the task is gone by now.
+        """
+        tenant, task_id = envelope.principal.tenant, record.task_id
+        text = bounded_json("answer", answer, MAX_ANSWER_BYTES)
+        outcome = await request_scripts.answer(
+            self.redis,
+            tenant,
+            task_id=task_id,
+            entry=_json({"answer": answer, "at_ms": now_ms()}),
+            # One answer to one question: the same words to a later question are another answer.
+            digest=digest(f"{len(record.questions())}\n{text}"),
+            place=place,
+            by=envelope.principal.agent,
+            traceparent=envelope.traceparent,
+        )
+        if outcome[0] == "missing":
+            raise no_such_task(task_id)
+        if outcome[0] != "not_asked":
+            await self.say_work(tenant, outcome[2], record.fields["traceparent"])
+            await self.say_changed(tenant, task_id, envelope.traceparent)
+            if record.fields["parent"]:
+                # Whoever looks at the whole sees there which steps ask.
+                await self.say_changed(tenant, record.fields["parent"], envelope.traceparent)
+        return outcome
+
     async def cancel(
         self, tenant: str, record: Record, *, by: str, reason: str, traceparent: str
     ) -> tuple[State, bool]:
@@ -283,6 +328,8 @@ class Dispatch:
             raise no_such_task(record.task_id)
         if outcome == "cancelled":
             await self.say_changed(tenant, record.task_id, traceparent)
+            if record.state == "input_required" and record.fields["parent"]:
+                await self.say_changed(tenant, record.fields["parent"], traceparent)
             if agent:
                 await self.say_work(tenant, agent)
         await self.cancel_children(tenant, record.task_id, record.children, traceparent)

@@ -8,13 +8,15 @@ from redis.asyncio import Redis
 from aicp_router.task_scripts import task_script
 
 MAX_CHILDREN = 1_000
+MAX_ASKED = 100
+"""Tasks of one requester that are remembered by its name, for those who look for an id."""
 IDEMPOTENCY_S = 86_400
 
 _CREATE = task_script(
     [
         *("task_id", "idempotency", "fingerprint", "kind", "requester", "user", "scopes", "message", "priority"),
         *("context", "keys", "capabilities", "input", "parent", "step", "agent", "named", "excluded", "attempts"),
-        *("lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "data", "traceparent"),
+        *("lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "retention_ms", "data", "traceparent"),
     ],
     """
 local t = task(task_id)
@@ -54,11 +56,20 @@ redis.call('HSET', t, 'kind', kind, 'state', 'submitted', 'requester', requester
 enqueue(task_id, agent, now + tonumber(offset_ms))
 redis.call('ZADD', prefix .. ':deadlines', deadline, task_id)
 count(agent)
-if parent ~= '' then redis.call('SADD', children, task_id) end
+if parent ~= '' then
+  redis.call('SADD', children, task_id)
+else
+  local asked = prefix .. ':asked:' .. requester
+  redis.call('LPUSH', asked, task_id)
+  redis.call('LTRIM', asked, 0, MAX_ASKED - 1)
+  redis.call('PEXPIRE', asked, int(deadline - now + retention_ms))
+end
 if idempotency ~= '' then redis.call('SET', idem, task_id .. ' ' .. fingerprint, 'EX', IDEMPOTENCY_S) end
 note(task_id, now, 'created', agent, 0, '')
 return {'created', task_id, 'submitted', agent}
-""".replace("MAX_CHILDREN", str(MAX_CHILDREN)).replace("IDEMPOTENCY_S", str(IDEMPOTENCY_S)),
+""".replace("MAX_CHILDREN", str(MAX_CHILDREN))
+    .replace("MAX_ASKED", str(MAX_ASKED))
+    .replace("IDEMPOTENCY_S", str(IDEMPOTENCY_S)),
 )
 
 
@@ -116,10 +127,10 @@ class Created:
     agent: str
 
 
-async def create(redis: Redis, tenant: str, new: NewTask, *, queue_cap: int) -> Created:
+async def create(redis: Redis, tenant: str, new: NewTask, *, queue_cap: int, retention_ms: int) -> Created:
     """Write a task and put it into its agent's queue. Safe to repeat with the same task id."""
     fields = {name: getattr(new, name) for name in NewTask.__dataclass_fields__}
-    return Created(*await _CREATE(redis, tenant, queue_cap=queue_cap, **fields))
+    return Created(*await _CREATE(redis, tenant, queue_cap=queue_cap, retention_ms=retention_ms, **fields))
 
 
 _SEEN = task_script(
@@ -144,13 +155,14 @@ async def seen(redis: Redis, tenant: str, idempotency: str, fingerprint: str) ->
 
 
 _ANSWER = task_script(
-    ["task_id", "entry", "digest", "by", "traceparent"],
+    ["task_id", "entry", "digest", "place", "by", "traceparent"],
     """
 local t = task(task_id)
 local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'lease_ms', 'answer_digest', 'parent')
 if not f[1] then return {'missing'} end
 if f[1] == 'working' and f[5] == digest then return {'again', f[1], f[2]} end
 if f[1] ~= 'input_required' then return {'not_asked', f[1], f[2]} end
+if place ~= '' and redis.call('LLEN', t .. ':dialog') ~= tonumber(place) then return {'not_asked', f[1], f[2]} end
 local now = now_ms()
 emit('task', task_id, 'answered', change(f[2], f[3], 'working'), traceparent)
 redis.call('HSET', t, 'state', 'working', 'answered', 1, 'answer_digest', digest, 'updated_ms', int(now))
@@ -172,16 +184,29 @@ return {'answered', 'working', f[2]}
 
 
 async def answer(
-    redis: Redis, tenant: str, *, task_id: str, entry: str, digest: str, by: str, traceparent: str
+    redis: Redis, tenant: str, *, task_id: str, entry: str, digest: str, place: int | None, by: str, traceparent: str
 ) -> list[str]:
     """Hand the answer to the agent that asked: the same attempt, a fresh lease, first in its queue.
+
+    Args:
+        entry: JSON of the answer for the dialog.
+        place: How long the dialog must be, when the answer is for one question only; None: for what is asked now.
 
     Returns:
         `answered` or `again` (the same answer was given before) or `not_asked`, the state and the agent; or `missing`.
     """
     return cast(
         "list[str]",
-        await _ANSWER(redis, tenant, task_id=task_id, entry=entry, digest=digest, by=by, traceparent=traceparent),
+        await _ANSWER(
+            redis,
+            tenant,
+            task_id=task_id,
+            entry=entry,
+            digest=digest,
+            place="" if place is None else place,
+            by=by,
+            traceparent=traceparent,
+        ),
     )
 
 

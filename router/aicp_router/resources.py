@@ -20,6 +20,7 @@ from aicp_router.tasks import Record, at, no_such_task
 AGENTS = "aicp://agents"
 INBOX = "aicp://inbox"
 TASK = "aicp://tasks/"
+TASK_TEMPLATE = TASK + "{id}"
 
 _HEADS = 10
 _HEAD_CHARS = 200
@@ -59,7 +60,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         scope="tasks:work",
     )
     service.resource_template(
-        uri_template=TASK + "{id}",
+        uri_template=TASK_TEMPLATE,
         name="task",
         title="Task",
         description="A task that you asked for or work on: state, result, history.",

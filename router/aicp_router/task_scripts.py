@@ -12,6 +12,7 @@ Keys of a tenant, after its prefix:
 - `leases`, `deadlines` (sorted sets: task to the time when it lapses), `unassigned` (sorted set: task without an agent
   to the time from which anybody may look for one), `orphans` (sorted set: ended tasks whose children still have to
   end);
+- `asked:AGENT` (list: the last tasks that an agent asked for by itself, newest first; steps are not in it);
 - `idem:DIGEST` (string: task id and fingerprint of an idempotency key, for 24 h).
 
 Texts of users are stored as they came and never decoded here. What a script puts into JSON by itself are ids, numbers
@@ -27,7 +28,7 @@ from redis.asyncio import Redis
 from aicp_common.store import Script
 from aicp_router.profile import GUEST_PREFIX
 
-MAX_ASKING = 20
+MAX_ASKING = 50
 """Children that ask something, as one read of their parent tells of them."""
 UNASSIGNED_GRACE_MS = 1_500
 """How long the worker that took a task from an agent has to find another one, before every worker may."""
@@ -128,20 +129,34 @@ def task_script(arguments: Sequence[str], source: str) -> Script:
 
 
 _PEEK = Script(
-    ["task_id"],
+    ["task_id", "news"],
     """
 local t = prefix .. ':task:' .. task_id
 local f = redis.call('HMGET', t, 'state', 'agent')
-return {f[1] or '', f[2] or '', redis.call('SCARD', t .. ':asking')}
+local said = news == '1' and redis.call('HMGET', t, 'progress', 'progress_message') or {}
+return {f[1] or '', f[2] or '', redis.call('SCARD', t .. ':asking'), said[1] or '', said[2] or ''}
 """,
 )
 
 
-async def peek(redis: Redis, tenant: str, task_id: str) -> tuple[str, str, int]:
-    """The state and the agent of a task, both empty if there is none, and how many of its children ask something: what
-    waiting for a change needs to know."""
-    state, agent, asking = cast("tuple[str, str, int]", await _PEEK(redis, tenant, task_id=task_id))
-    return state, agent, asking
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What waiting for a change of a task needs to know of it."""
+
+    state: str
+    """Empty when there is no such task."""
+    agent: str
+    asking: int
+    """How many of its children ask something."""
+    progress: str
+    """0 to 1; empty when the worker has not said, or nobody wants to know."""
+    message: str
+    """What the worker said last, likewise."""
+
+
+async def peek(redis: Redis, tenant: str, task_id: str, *, news: bool) -> Glimpse:
+    """Look at a task; with `news` also at what its worker says of it."""
+    return Glimpse(*await _PEEK(redis, tenant, task_id=task_id, news=int(news)))
 
 
 _READ = task_script(
@@ -152,7 +167,9 @@ local children, asking = redis.call('SMEMBERS', t .. ':asking'), {}
 table.sort(children)
 for i = 1, math.min(#children, MAX_ASKING) do
   local f = redis.call('HMGET', task(children[i]), 'step', 'agent', 'question')
-  if f[3] then asking[#asking + 1] = {children[i], f[1], f[2], f[3]} end
+  if f[3] then
+    asking[#asking + 1] = {children[i], f[1], f[2], f[3], redis.call('LLEN', task(children[i]) .. ':dialog')}
+  end
 end
 return {
   redis.call('HGETALL', t),
@@ -173,17 +190,38 @@ class Stored:
     history: list[str]
     dialog: list[str]
     children: list[str]
-    asking: list[list[str]]
-    """Of each child that asks something, the first `MAX_ASKING`: task id, step, agent, question."""
+    asking: list[tuple[str, str, str, str, int]]
+    """Of each child that asks something, the first `MAX_ASKING`: task id, step, agent, question, and how long the
+    dialog is that ends with the question."""
 
 
 async def read(redis: Redis, tenant: str, task_id: str) -> Stored:
     """Read a task."""
     fields, history, dialog, children, asking = cast(
-        "tuple[list[str], list[str], list[str], list[str], list[list[str]]]",
+        "tuple[list[str], list[str], list[str], list[str], list[tuple[str, str, str, str, int]]]",
         await _READ(redis, tenant, task_id=task_id),
     )
     return Stored(pairs(fields), history, dialog, sorted(children), asking)
+
+
+_OF_AGENT = task_script(
+    ["agent"],
+    """
+local found = {}
+for _, ids in ipairs({redis.call('LRANGE', prefix .. ':asked:' .. agent, 0, -1),
+  redis.call('SMEMBERS', prefix .. ':working:' .. agent)}) do
+  for _, id in ipairs(ids) do
+    if redis.call('EXISTS', task(id)) == 1 then found[#found + 1] = id end
+  end
+end
+return found
+""",
+)
+
+
+async def of_agent(redis: Redis, tenant: str, agent: str) -> list[str]:
+    """The tasks that an agent asked for last, newest first, then those that it works on."""
+    return cast("list[str]", await _OF_AGENT(redis, tenant, agent=agent))
 
 
 def pairs(flat: list[Any]) -> dict[str, str]:

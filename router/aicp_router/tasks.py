@@ -1,7 +1,8 @@
 """Tasks as the router reads them: the record, who may see it, and what callers are shown of it."""
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast
 
@@ -19,6 +20,10 @@ Kind = Literal["task", "collaboration"]
 Priority = Literal["interactive", "normal", "batch"]
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
+
+ID_STEM = "t"
+ID_PREFIX = f"{ID_STEM}-"
+"""How the ids of tasks begin."""
 
 QUEUE_OFFSET_MS: dict[str, int] = {"interactive": 0, "normal": 600_000, "batch": 3_600_000}
 """How much later than its creation a task stands in a queue: an interactive one goes before every normal one of the
@@ -105,7 +110,9 @@ class Record:
     dialog: list[str]
     children: list[str]
     asking: tuple[Asking, ...] = ()
-    """Children that ask something, at most 20."""
+    """Children that ask something, at most `MAX_ASKING`."""
+    asking_places: Mapping[str, int] = field(default_factory=dict)
+    """By the ids of those children: how long the dialog is that ends with the question."""
 
     @classmethod
     def of(cls, task_id: str, stored: Stored) -> "Record | None":
@@ -114,9 +121,10 @@ class Record:
             return None
         asking = tuple(
             Asking(task_id=child, step=step or None, agent=agent, question=_shown(question, _SHOWN_QUESTION_CHARS))
-            for child, step, agent, question in stored.asking
+            for child, step, agent, question, _ in stored.asking
         )
-        return cls(task_id, stored.fields, stored.history, stored.dialog, stored.children, asking)
+        places = {child: place for child, _, _, _, place in stored.asking}
+        return cls(task_id, stored.fields, stored.history, stored.dialog, stored.children, asking, places)
 
     @property
     def state(self) -> State:

@@ -9,6 +9,7 @@ from aicp_common import subjects
 from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import Busy, Conflict, InvalidArgument
 from aicp_common.ids import RESERVED_AGENTS
+from aicp_common.news import News
 from aicp_common.service import Delivery, Service
 from aicp_common.tool import Arguments, Result
 from aicp_router import work_scripts
@@ -24,6 +25,9 @@ from aicp_router.work_scripts import MAX_QUESTIONS, Claim
 
 MAX_DELIVERY_BYTES = 512 * 1024
 """One answer stops taking more tasks beyond this, so that it fits on the bus."""
+
+
+_NOTHING_YET = "no task has come yet"
 
 
 class ReceiveArguments(Arguments):
@@ -105,8 +109,16 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         tenant, me = envelope.principal.tenant, envelope.principal.agent
         hub = me in RESERVED_AGENTS
         claims = _Claims(dispatch, envelope)
+        news = News(_NOTHING_YET)
+
+        async def look() -> Record | None:
+            found = await claims.one()
+            if found is None:
+                await news.tell(_NOTHING_YET)
+            return found
+
         try:
-            await service.waiters.until(subjects.agent(tenant, me), claims.one, wait_for(envelope, asked.wait_s))
+            await service.waiters.until(subjects.agent(tenant, me), look, wait_for(envelope, asked.wait_s))
             while claims.records and len(claims.records) < asked.max and claims.size < MAX_DELIVERY_BYTES:
                 if await claims.one() is None:
                     break
@@ -281,6 +293,7 @@ class _Claims:
                 attempt=record.attempt,
             )
             await self._dispatch.say_work(self._envelope.principal.tenant, record.agent)
+            await self._dispatch.say_changed(self._envelope.principal.tenant, record.task_id)
 
 
 _GIVEN_UP = {"lease_lapsed": "your lease lapsed", "declined": "it was declined", "agent_left": "its agent left"}

@@ -4,6 +4,7 @@ from nats.aio.msg import Msg
 
 from aicp_common import subjects
 from aicp_common.service import Service, serve
+from aicp_statehub.completion import declare_completion
 from aicp_statehub.contexts import Bounds
 from aicp_statehub.expiry import Expiry
 from aicp_statehub.relay import Relay
@@ -23,6 +24,7 @@ def build(service: Service[StatehubSettings]) -> None:
     bounds = Bounds(settings.context_max_keys, settings.context_tombstone_s * 1000)
     ContextTools(service, bounds).declare()
     declare_resources(service)
+    declare_completion(service)
 
     expiry = Expiry(service, bounds)
     relay = Relay(service)

@@ -18,6 +18,7 @@ from aicp_statehub.json_text import MAX_VALUE_BYTES
 from aicp_statehub.keys import CONTEXT_URI, key_of
 from aicp_statehub.settings import StatehubSettings
 
+CONTEXT_TEMPLATE = f"{CONTEXT_URI}{{key}}"
 SNAPSHOT_URI = "aicp://shared-state"
 SNAPSHOT_ENTRIES = 200
 SCOPE = "context:read"
@@ -32,7 +33,7 @@ class ResourceArguments(Arguments):
 def declare_resources(service: Service[StatehubSettings]) -> None:
     """Announce the resources and serve them."""
     service.resource_template(
-        uri_template=f"{CONTEXT_URI}{{key}}",
+        uri_template=CONTEXT_TEMPLATE,
         name="context",
         title="Shared context",
         description="One shared context: its value, version, author and time.",

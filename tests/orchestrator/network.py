@@ -64,6 +64,8 @@ class Network:
         assert found["tasks"], f"nothing arrived for {agent}"
         task: Task = found["tasks"][0]
         self.delivered.append((agent, task["step"]))
+        # A test that starts a process next stands in the way of what is still to be sent: that the task is here.
+        await self.bus.flush()
         return task
 
     async def submit(self, agent: str, task: Task, result: Any, status: str = "completed") -> None:

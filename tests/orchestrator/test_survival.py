@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from aicp_common.bus import Bus
+from aicp_common.errors import Unavailable
 from tests.orchestrator.network import Network, parts
+from tests.router.mcp_client import McpClient
 from tests.support.processes import Backend, ServiceProcess
 
 pytestmark = pytest.mark.chaos
@@ -125,6 +127,25 @@ async def test_a_collaboration_goes_on_when_the_only_worker_is_killed_and_starte
     assert whole["state"] == "completed"
     assert whole["attempt"] == 2
     assert set(Counter(network.delivered).values()) == {1}
+
+
+async def test_a_handle_says_that_the_orchestrator_is_away_and_has_the_result_when_it_is_back(
+    network: Network, alone: ServiceProcess
+) -> None:
+    await network.join("alice", "bob")
+    alice = McpClient(network.bus, network.tenant)
+    handle = await alice.handle("orchestrate_collaboration", "orchestrator", task="t", agents=["bob"])
+    task_id = handle["taskId"]
+    await network.serve("bob", "done")
+    await network.ended(task_id)
+    alone.kill()
+    with pytest.raises(Unavailable, match="orchestrator"):
+        await alice.get(task_id)
+    # Our own tool needs nobody but the router.
+    assert (await network.tool("alice", "get_task", task_id=task_id))["state"] == "completed"
+    alone.start().wait()
+    result = (await alice.get(task_id))["result"]["structuredContent"]["result"]
+    assert parts(result)["step-1"]["result"] == "done"
 
 
 async def test_a_worker_that_stops_hands_its_collaborations_over_at_once(

@@ -9,6 +9,7 @@ import pytest
 from aicp_common.bus import Bus
 from aicp_common.errors import AicpError
 from tests.router.conftest import Network, ToolError
+from tests.router.mcp_client import McpClient
 from tests.support.processes import Backend, ServiceProcess, wait_until_listening
 
 pytestmark = pytest.mark.chaos
@@ -43,6 +44,8 @@ async def test_a_router_that_dies_while_a_requester_waits_loses_nothing(own: Net
         own.raw("alice", "route_to_agent", {"message": "x", "agent": "bob", "wait_s": 30}, deadline_s=8)
     )
     task = await own.claim("bob")
+    # Starting a process stands in the way of what this one still has to send: that it has the task.
+    await own.bus.flush()
     second = ServiceProcess("router", own_backend).start().wait()
     first.kill()
     await own.submit("bob", task, "still here")
@@ -51,6 +54,26 @@ async def test_a_router_that_dies_while_a_requester_waits_loses_nothing(own: Net
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     assert second.stop() == 0
+
+
+async def test_a_handle_and_its_question_outlive_the_router_that_made_them(own: Network, own_backend: Backend) -> None:
+    alice = McpClient(own.bus, own.tenant)
+    first = ServiceProcess("router", own_backend).start().wait()
+    await own.register("bob", "analysis")
+    task_id = (await alice.handle("route_to_agent", message="x", agent="bob"))["taskId"]
+    first.kill()
+    second = ServiceProcess("router", own_backend).start().wait()
+    assert (await alice.get(task_id))["status"] == "working"
+    task = await own.claim("bob")
+    await own.tool("bob", "update_task", task_id=task_id, attempt=1, question="Which year?")
+    (key,) = (await alice.get(task_id))["inputRequests"]
+    second.kill()
+    third = ServiceProcess("router", own_backend).start().wait()
+    assert list((await alice.get(task_id))["inputRequests"]) == [key]
+    await alice.answer(task_id, key, "2026")
+    await own.submit("bob", task, "done")
+    assert (await alice.get(task_id))["result"]["structuredContent"]["result"] == "done"
+    assert third.stop() == 0
 
 
 async def test_two_routers_hand_each_task_to_one_worker(own: Network, own_backend: Backend) -> None:

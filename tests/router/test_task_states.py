@@ -19,6 +19,7 @@ from tests.support.processes import Backend
 AGENTS = ["a", "b"]
 LONG_MS = 86_400_000
 ATTEMPTS = 2
+CAPS = {"queue_cap": 10, "retention_ms": LONG_MS}
 
 right_mostly = st.sampled_from([True, True, True, False])
 seldom = st.sampled_from([False, False, False, False, True])
@@ -34,6 +35,7 @@ class Model:
     state: str = "submitted"
     attempt: int = 0
     answered: bool = False
+    dialog: int = 0
     outcome: tuple[int, str, str] | None = None
     ends: int = 0
     events: list[str] = field(default_factory=lambda: ["created"])
@@ -68,10 +70,10 @@ class Life(RuleBasedStateMachine):
         self.tenant = new_id("t")
         self.whole_id, self.task_id = new_id("t"), new_id("t")
         whole, new = self.new("p", self.whole_id, ""), self.new("a", self.task_id, self.whole_id)
-        assert self.run(request_scripts.create(self.redis, self.tenant, whole, queue_cap=10)).outcome == "created"
-        made = self.run(request_scripts.create(self.redis, self.tenant, new, queue_cap=10))
+        assert self.run(request_scripts.create(self.redis, self.tenant, whole, **CAPS)).outcome == "created"
+        made = self.run(request_scripts.create(self.redis, self.tenant, new, **CAPS))
         assert made.outcome == "created"
-        again = self.run(request_scripts.create(self.redis, self.tenant, new, queue_cap=10))
+        again = self.run(request_scripts.create(self.redis, self.tenant, new, **CAPS))
         assert again.outcome == "known"
         self.model = Model("a")
 
@@ -150,6 +152,7 @@ class Life(RuleBasedStateMachine):
         elif answer[0] != "many_questions":
             if question:
                 model.state, model.answered = "input_required", False
+                model.dialog += 1
             assert answer[:2] == ["ok", model.state]
             model.events.append("question" if question else "progress")
 
@@ -190,18 +193,28 @@ class Life(RuleBasedStateMachine):
                 model.end("completed" if status == "completed" else "failed")
             assert answer[1] == model.state
 
-    @rule(words=st.sampled_from(["x", "y"]))
-    def answer(self, words: str) -> None:
+    @rule(words=st.sampled_from(["x", "y"]), behind=st.sampled_from([None, None, 0, 0, 1]))
+    def answer(self, words: str, behind: int | None) -> None:
+        """For whatever is asked, or for the question that came last or one that came before it."""
         model = self.model
+        place = None if behind is None else model.dialog - behind
         entry = encode_json({"answer": words, "at_ms": 1}).decode()
         said = self.run(
             request_scripts.answer(
-                self.redis, self.tenant, task_id=self.task_id, entry=entry, digest=words, by="r", traceparent=""
+                self.redis,
+                self.tenant,
+                task_id=self.task_id,
+                entry=entry,
+                digest=words,
+                place=place,
+                by="r",
+                traceparent="",
             )
         )
-        if model.state == "input_required":
+        if model.state == "input_required" and not behind:
             assert said == ["answered", "working", model.agent]
             model.state, model.answered = "working", True
+            model.dialog += 1
             model.events.append("answered")
         else:
             assert said[0] in ("not_asked", "again")

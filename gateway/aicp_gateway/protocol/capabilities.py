@@ -30,17 +30,30 @@ HANDSHAKE_OFFER = _OFFERED
 STATELESS_OFFER = _OFFERED | {"extensions": {EXTENSION: {}}}
 
 
-@lru_cache(maxsize=1024)
+MAX_CACHED_BYTES = 2048
+"""Longer ones are read each time: a client may write anything there, and the cache keeps what it has seen."""
+
+
 def read_capabilities(raw: bytes) -> tuple[str, ...]:
     """What a client can do, from the JSON of its `ClientCapabilities`.
 
     Raises:
-        ValueError: it is not an object of objects.
+        ValueError: it is not an object, or cannot be read.
     """
-    capabilities = msgspec.json.decode(raw)
+    return _read_cached(raw) if len(raw) <= MAX_CACHED_BYTES else _read(raw)
+
+
+def _read(raw: bytes) -> tuple[str, ...]:
+    try:
+        capabilities = msgspec.json.decode(raw)
+    except RecursionError:
+        raise ValueError("the client capabilities are nested too deeply") from None
     if not isinstance(capabilities, dict):
         raise ValueError("the client capabilities are not an object")
     return tuple(word for word, path in _PATHS.items() if _has(capabilities, path))
+
+
+_read_cached = lru_cache(maxsize=1024)(_read)
 
 
 def _has(capabilities: dict[str, Any], path: tuple[str, ...]) -> bool:
@@ -61,12 +74,14 @@ def as_capabilities(words: tuple[str, ...]) -> dict[str, Any]:
     capabilities: dict[str, Any] = {}
     for word in words:
         inner = capabilities
-        for name in ("elicitation",) if word == "elicitation" else _PATHS[word]:
+        # Forms alone are an empty object, which every revision understands; beside links they have to be named.
+        alone = word == "elicitation" and "elicitation.url" not in words
+        for name in ("elicitation",) if alone else _PATHS[word]:
             inner = inner.setdefault(name, {})
     return capabilities
 
 
-def needed_for(method: str, params: dict[str, Any]) -> str | None:
+def needed_for(method: object, params: dict[str, Any]) -> str | None:
     """The capability that a client needs to answer this server request; None: there is no such request."""
     match method:
         case "elicitation/create":

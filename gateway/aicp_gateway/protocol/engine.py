@@ -17,12 +17,15 @@ from aicp_gateway.protocol.exchange import Exchange
 from aicp_gateway.protocol.handshake import Agreed, Handshake
 from aicp_gateway.protocol.headers import VERSION
 from aicp_gateway.protocol.jsonrpc import (
+    INVALID_PARAMS,
     INVALID_REQUEST,
-    PARSE_ERROR,
     Fault,
     Notification,
     Request,
     Response,
+    check_encoding,
+    is_batch,
+    is_id,
     parse,
     split_batch,
 )
@@ -39,6 +42,7 @@ class _Cancelled(msgspec.Struct):
 
 
 _decode_cancelled = msgspec.json.Decoder(_Cancelled).decode
+_SIGNS = (b"protocolVersion", b"clientCapabilities", b"\\u")
 
 
 class Conversation:
@@ -85,9 +89,9 @@ class Conversation:
         try:
             if len(data) > max_bytes:
                 return [self._refuse_length(data, max_bytes)]
-            messages = split_batch(data)
-            if messages is not None:
-                return [self._batch(messages, headers)]
+            check_encoding(data)
+            if is_batch(data):
+                return [self._batch(data, headers)]
         except Fault as fault:
             return [_refusal(fault)]
         return self._take(data, headers)
@@ -110,14 +114,15 @@ class Conversation:
             return _response(message)
         except Fault as fault:
             return [_refusal(fault)]
-        except RecursionError:
-            return [_refusal(Fault(PARSE_ERROR, "the message is nested too deeply"))]
 
     def _request(self, request: Request, headers: Mapping[str, str] | None) -> list[Action]:
         exchange: Exchange = self._handshake
         if is_stateless(request, headers):
             exchange = Stateless(self.principal, self._catalogue, self._sealer, headers)
-        actions = exchange.request(request)
+        try:
+            actions = exchange.request(request)
+        except RecursionError:
+            raise Fault(INVALID_PARAMS, "the message is nested too deeply", request.id) from None
         for action in actions:
             if isinstance(action, Call | Listen):
                 self._begin(action)
@@ -131,14 +136,17 @@ class Conversation:
             id = bytes(_decode_cancelled(notification.params).request_id)
         except (msgspec.MsgspecError, RecursionError):
             return []
+        if not is_id(id):
+            return []
         self._in_flight.pop(id, None)
         return [Cancel(id)]
 
-    def _batch(self, messages: list[bytes], headers: Mapping[str, str] | None) -> Action:
+    def _batch(self, data: bytes, headers: Mapping[str, str] | None) -> Action:
         revision = self._handshake.agreed.revision
         if revision != BATCHES:
             known = f"{revision} has" if revision else "before initialize there are"
             raise Fault(INVALID_REQUEST, f"{known} no batches; send one message at a time")
+        messages = split_batch(data)
         if not messages:
             raise Fault(INVALID_REQUEST, "the batch is empty")
         if len(messages) > MAX_BATCH:
@@ -149,7 +157,7 @@ class Conversation:
         return Batch(actions, sum(isinstance(action, Send | Call) for action in actions))
 
     def _take_of_batch(self, message: bytes, headers: Mapping[str, str] | None) -> list[Action]:
-        if message.lstrip()[:1] == b"[":
+        if is_batch(message):
             return [_refusal(Fault(INVALID_REQUEST, "a batch cannot hold a batch"))]
         try:
             parsed = parse(message)
@@ -185,20 +193,20 @@ class Conversation:
 def is_stateless(request: Request, headers: Mapping[str, str] | None) -> bool:
     """Whether a request is of the stateless era.
 
-    A request that names its revision in `_meta` is, and so is one whose method or header only that era has: its
-    `_meta` is missing then, which is answered.
+    A request that names its revision or its client's capabilities in `_meta` is, and so is one whose method or header
+    only that era has: what it lacks of `_meta` is answered then.
     Source: MCP 2026-07-28, basic/versioning, "Backward Compatibility with Initialization-Based Versions".
     """
     if request.method in OWN_METHODS:
         return True
-    # The key may be written with escapes, but few have reason to escape these letters: most requests are told here.
-    if b"protocolVersion" in request.params or b"\\u" in request.params:
+    # The keys may be written with escapes, but few have reason to escape these letters: most requests are told here.
+    if any(sign in request.params for sign in _SIGNS):
         try:
             meta = wire.decode(request, wire.Params).meta
         except Fault:
             # It is read again by the era's own rules, and answered by them.
             return b"io.modelcontextprotocol" in request.params
-        if meta is not None and meta.version is not None:
+        if meta is not None and (meta.version is not None or meta.capabilities):
             return True
     named = headers.get(VERSION) if headers is not None else None
     return named is not None and named not in HANDSHAKE and request.method != "initialize"

@@ -104,8 +104,9 @@ def _check_param(title: str, given: str | None, value: Any) -> None:
         if given is None:
             raise Mismatch(f"the header {title} is missing")
         try:
-            same = float(_decode(title, given)) == value
-        except ValueError:
+            # A number as JSON writes it, and nothing else that `float` takes.
+            same = msgspec.json.decode(_decode(title, given), type=int | float) == value
+        except msgspec.MsgspecError:
             same = False
         if not same:
             raise Mismatch(f"the header {title} is {given[:80]!r}, the body has {value!r}")

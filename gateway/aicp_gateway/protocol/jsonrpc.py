@@ -94,14 +94,27 @@ _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_id = msgspec.json.Decoder(_Id).decode
 
 
-def split_batch(data: bytes) -> list[bytes] | None:
-    """The messages of a batch; None: the data is no batch.
+def check_encoding(data: bytes) -> None:
+    """MCP 2025-11-25, basic/transports: messages are UTF-8. What stays raw would be passed on as it is.
 
     Raises:
-        Fault: it begins like a batch and is no JSON.
+        Fault: the data is in another encoding.
     """
-    if data.lstrip()[:1] != b"[":
-        return None
+    if not (data.isascii() or _is_utf8(data)):
+        raise Fault(PARSE_ERROR, "the message is not UTF-8")
+
+
+def is_batch(data: bytes) -> bool:
+    """Whether the data begins like a batch."""
+    return data.lstrip()[:1] == b"["
+
+
+def split_batch(data: bytes) -> list[bytes]:
+    """The messages of a batch.
+
+    Raises:
+        Fault: it is no JSON.
+    """
     try:
         return [bytes(message) for message in _decode_batch(data)]
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -139,7 +152,7 @@ def parse(data: bytes) -> Request | Notification | Response:
         raise Fault(INVALID_PARAMS, "params is not an object; MCP has named parameters only", _echo(id))
     if id is None:
         return Notification(frame.method, params)
-    if not _is_id(id):
+    if not is_id(id):
         raise Fault(INVALID_REQUEST, f"id is {_show(id)}; expected a string or an integer")
     return Request(id, frame.method, params)
 
@@ -152,7 +165,8 @@ def _response(frame: _Frame, id: bytes | None) -> Response:
     return Response(NULL if id is None else id, result, error)
 
 
-def _is_id(id: bytes) -> bool:
+def is_id(id: bytes) -> bool:
+    """Whether raw JSON is an id that a request may have."""
     return len(id) <= MAX_ID_BYTES and (_INTEGER(id) is not None or (id[:1] == b'"' and _is_utf8(id)))
 
 
@@ -166,7 +180,7 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _echo(id: bytes | None) -> bytes:
-    return id if id is not None and _is_id(id) else NULL
+    return id if id is not None and is_id(id) else NULL
 
 
 def _show(id: bytes) -> str:

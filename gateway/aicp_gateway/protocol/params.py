@@ -15,9 +15,7 @@ class Meta(msgspec.Struct):
     traceparent: str | None = None
     progress_token: str | int | None = msgspec.field(default=None, name="progressToken")
     version: str | None = msgspec.field(default=None, name="io.modelcontextprotocol/protocolVersion")
-    capabilities: msgspec.Raw = msgspec.field(
-        default=msgspec.Raw(), name="io.modelcontextprotocol/clientCapabilities"
-    )
+    capabilities: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="io.modelcontextprotocol/clientCapabilities")
     """Empty when there are none."""
     log_level: str | None = msgspec.field(default=None, name="io.modelcontextprotocol/logLevel")
 

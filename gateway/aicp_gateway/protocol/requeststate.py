@@ -55,8 +55,11 @@ class StateSealer:
         """
         try:
             claims = jwt.decode(sealed, self._key, algorithms=[_ALGORITHM], options={"verify_signature": True})
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, RecursionError):
             raise BadState("it is not one that was given out here") from None
+        # Base64 has several spellings for the same bytes; only the one that was given out is right.
+        if jwt.encode(claims, self._key, algorithm=_ALGORITHM) != sealed:
+            raise BadState("it is not one that was given out here")
         if claims["p"] != _digest_principal(principal) or claims["r"] != request:
             raise BadState("it belongs to another request")
         if claims["e"] < self._clock():

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from aicp_common.current_call import LEVELS
-from aicp_common.envelope import Principal, Resumed
+from aicp_common.envelope import Client, Principal, Resumed
 from aicp_common.errors import AicpError
 from aicp_gateway.catalogue import Catalogue
 from aicp_gateway.protocol import params as wire
@@ -122,7 +122,7 @@ class Stateless(Exchange):
 
     def encode(self, id: bytes, result: bytes, hints: bytes = b"") -> bytes:
         """See `Exchange.encode`."""
-        if any(field in result for field in _OWN_FIELDS):
+        if any(field in result for field in _OWN_FIELDS) or not (result == EMPTY or result.startswith(b'{"')):
             return encode_result(id, _merge(result, hints))
         rest = b"}" if result == EMPTY else b"," + result[1:]
         return b'{"jsonrpc":"2.0","id":%b,"result":%b%b%b%b}' % (id, _COMPLETE, hints, _META, rest)
@@ -198,6 +198,7 @@ class Stateless(Exchange):
             body=body,
             kind="task",
             label="tasks/get",
+            client=Client(self.can),
             exchange=self,
         )
 
@@ -246,15 +247,8 @@ class Stateless(Exchange):
 
     def _read_meta(self, request: Request, meta: wire.Meta | None, name: str | None) -> None:
         """Take over what the request says of itself, and hold its headers against it."""
-        if meta is None or meta.version is None or not meta.capabilities:
-            missing = "protocolVersion" if meta is None or meta.version is None else "clientCapabilities"
-            raise Fault(
-                INVALID_PARAMS,
-                f"params._meta lacks io.modelcontextprotocol/{missing}; each request of {STATELESS} carries"
-                " protocolVersion and clientCapabilities there",
-                request.id,
-                status=400,
-            )
+        if meta is None or meta.version is None:
+            raise _lacking(request, "protocolVersion")
         version = meta.version
         self._match(request, lambda headers: check_version(headers, version))
         if version != STATELESS:
@@ -265,6 +259,8 @@ class Stateless(Exchange):
                 {"supported": list(SUPPORTED), "requested": version[:200]},
                 status=400,
             )
+        if not meta.capabilities:
+            raise _lacking(request, "clientCapabilities")
         self._match(request, lambda headers: check_standard(headers, request.method, name))
         try:
             self.can = read_capabilities(bytes(meta.capabilities))
@@ -318,6 +314,16 @@ def _meta_of(request: Request) -> wire.Meta | None:
         return wire.decode(request, wire.Params).meta
     except Fault as fault:
         raise Fault(fault.code, fault.message, request.id, status=400) from None
+
+
+def _lacking(request: Request, field: str) -> Fault:
+    return Fault(
+        INVALID_PARAMS,
+        f"params._meta lacks io.modelcontextprotocol/{field}; each request of {STATELESS} carries protocolVersion and"
+        " clientCapabilities there",
+        request.id,
+        status=400,
+    )
 
 
 def _name_of(params: wire.Params) -> str | None:
