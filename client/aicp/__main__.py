@@ -68,6 +68,51 @@ def hub(
     raise typer.Exit(run_hub(options))
 
 
+@app.command()
+def connect(
+    url: Annotated[
+        str, typer.Option(envvar="AICP_URL", show_envvar=True, help="The hub: ws, wss, http or https.")
+    ] = "ws://127.0.0.1:8765/mcp",
+    token: Annotated[
+        str, typer.Option(help="Bearer token. Better AICP_TOKEN or a file: others can see a command line.")
+    ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option(help="File that holds the token; read anew for each connection.")
+    ] = None,
+    agent: Annotated[str, typer.Option(help="Your name on a hub that asks for no token.")] = "",
+    channel: Annotated[
+        bool | None,
+        typer.Option(
+            "--channel/--no-channel",
+            help="Show the session of Claude Code the tasks that wait for it. Default: when the client is a Claude.",
+        ),
+    ] = None,
+) -> None:
+    """Be the local MCP server of a client (stdio), and pass everything on to a hub."""
+    from aicp.connect.command import ConnectOptions, run_connect
+
+    raise typer.Exit(run_connect(ConnectOptions(url, agent, token, token_file, channel)))
+
+
+@app.command()
+def token(
+    sub: Annotated[str, typer.Option(help="Whose token it is: a person.")],
+    tenant: Annotated[str, typer.Option(help="Tenant; without it `default`.")] = "",
+    agent: Annotated[str, typer.Option(help="Agent name; without it the person's.")] = "",
+    scope: Annotated[
+        str | None, typer.Option(help="What it allows, separated by spaces; without it everything in the tenant.")
+    ] = None,
+    expires_in: Annotated[str, typer.Option(help="How long it is valid: a number and s, m, h, d or w.")] = "30d",
+    secret_file: Annotated[
+        Path | None, typer.Option(help="File with the hub's secret; without it JWT_SECRET or JWT_SECRET_FILE.")
+    ] = None,
+) -> None:
+    """Print a token for a hub that wants one (JWT_REQUIRED=true), signed with the hub's JWT_SECRET."""
+    from aicp.token import TokenOptions, run_token
+
+    raise typer.Exit(run_token(TokenOptions(sub, tenant, agent, scope, expires_in, secret_file)))
+
+
 def main() -> None:
     """Entry point of the console script `aicp`."""
     app()

@@ -26,6 +26,7 @@ from aicp.hub.servers import (
 )
 
 HTTP_URL = "http://localhost:8080/mcp"
+WS_URL = "ws://localhost:8765/mcp"
 
 
 def test_delays_double_up_to_ten_seconds_and_start_over_after_thirty_seconds_of_health() -> None:
@@ -79,16 +80,12 @@ def test_snippets_are_valid_in_the_language_of_their_place(with_token: bool) -> 
     assert command[:6] == ["claude", "mcp", "add", "--transport", "http", "aicp"]
     vs_code = json.loads(welcome.vs_code_snippet(HTTP_URL, with_token=with_token))
     assert vs_code["servers"]["aicp"]["url"].startswith(HTTP_URL)
-    desktop = json.loads(welcome.claude_desktop_snippet(HTTP_URL, with_token=with_token))
-    assert desktop["mcpServers"]["aicp"]["args"][:2] == ["-y", "mcp-remote"]
+    desktop = json.loads(welcome.claude_desktop_snippet(WS_URL, "/opt/python", with_token=with_token))
+    assert desktop["mcpServers"]["aicp"]["command"] == "/opt/python"
+    assert desktop["mcpServers"]["aicp"]["args"][:5] == ["-m", "aicp", "connect", "--url", WS_URL]
     first, *script, last = welcome.script_snippet(HTTP_URL, "python", with_token=with_token).splitlines()
     assert (first, last) == ("python - <<'END'", "END")
     compile("\n".join(script), "script", "exec")
-
-
-def test_a_host_other_than_localhost_needs_a_word_for_the_desktop_bridge() -> None:
-    assert "--allow-http" in welcome.claude_desktop_snippet("http://hub.lan:8080/mcp", with_token=False)
-    assert "--allow-http" not in welcome.claude_desktop_snippet(HTTP_URL, with_token=False)
 
 
 @pytest.mark.parametrize(

@@ -47,22 +47,21 @@ def vs_code_snippet(http_url: str, *, with_token: bool) -> str:
     )
 
 
-def claude_desktop_snippet(http_url: str, *, with_token: bool) -> str:
+def claude_desktop_snippet(websocket_url: str, python: str, *, with_token: bool) -> str:
     """The file claude_desktop_config.json.
 
-    Claude Desktop starts local stdio servers only, and its connectors need a public https URL; so `mcp-remote` (npm)
-    stands between. It refuses http to other hosts than localhost unless told, and a space in an argument gets lost on
-    Windows, hence the token's place in `env`.
+    Claude Desktop starts local stdio servers only, and its connectors need a public https URL; so `aicp connect`
+    stands between.
+
+    Args:
+        websocket_url: the WebSocket endpoint.
+        python: the interpreter that has this package.
+        with_token: send $AICP_TOKEN.
     """
-    url = http_url if with_token else f"{http_url}?agent=carol"
-    args = ["-y", "mcp-remote", url, "--transport", "http-only"]
-    if not http_url.startswith("http://localhost:"):
-        args.append("--allow-http")
-    server: dict[str, object] = {"command": "npx", "args": args}
+    args = ["-m", "aicp", "connect", "--url", websocket_url]
     if with_token:
-        args += ["--header", "Authorization:${AICP_AUTHORIZATION}"]
-        server["env"] = {"AICP_AUTHORIZATION": "Bearer $AICP_TOKEN"}
-    return _json({"mcpServers": {"aicp": server}})
+        return _json({"mcpServers": {"aicp": {"command": python, "args": args, "env": {"AICP_TOKEN": "$AICP_TOKEN"}}}})
+    return _json({"mcpServers": {"aicp": {"command": python, "args": [*args, "--agent", "carol"]}}})
 
 
 def script_snippet(http_url: str, python: str, *, with_token: bool) -> str:
@@ -130,7 +129,7 @@ def welcome_text(
     who = (
         "Each client sends a token; put yours into the variable AICP_TOKEN first, or in its place below."
         if with_token
-        else "Each client is one agent; choose its name in ?agent=NAME."
+        else "Each client is one agent; choose its name in ?agent=NAME or --agent NAME."
     )
     warning = (
         f"\nWarning: bound to {host} without JWT_REQUIRED=true, anybody who reaches these ports can act as any agent.\n"
@@ -156,9 +155,9 @@ def welcome_text(
 
 {vs_code_snippet(http_url, with_token=with_token)}
 
-{title("Claude Desktop: Settings > Developer > Edit Config (needs Node.js)")}
+{title("Claude Desktop: Settings > Developer > Edit Config")}
 
-{claude_desktop_snippet(http_url, with_token=with_token)}
+{claude_desktop_snippet(urls["websocket"], python, with_token=with_token)}
 
 {title("A script")}
 
