@@ -46,6 +46,9 @@ COMPLETE = "complete"
 INPUT_REQUIRED = "input_required"
 TASK = "task"
 
+WATCH_INTERVAL_S = 0.1
+"""How often the calls that wait are looked at."""
+
 STALLED_S = 0.5
 """A timer that is later than this was held up by the process, not by the other side."""
 
@@ -98,6 +101,8 @@ class Bus:
         # of random bytes and a time-out context for each call, and cannot be told that the connection broke.
         self._inbox = f"_INBOX.{secrets.token_hex(12)}."
         self._waiting: dict[str, _Waiting] = {}
+        self._watch: asyncio.TimerHandle | None = None
+        self._watch_due = 0.0
         self._calls = itertools.count()
         self.client = Client()
 
@@ -220,16 +225,13 @@ class Bus:
         timeout_s = envelope.remaining_s()
         if timeout_s <= 0:
             raise DeadlineExceeded(f"the deadline of the call to {service}.{method} has passed")
-        waiting = _Waiting(service, method, timeout_s, self._worker_patience_s, on_interim)
-        token = str(next(self._calls))
-        self._waiting[token] = waiting
+        token, waiting = self._wait(_Waiting(service, method, timeout_s, self._worker_patience_s, on_interim))
         try:
             await self.client.publish(subjects.call(service, method), payload, reply=self._inbox + token)
             message = await waiting.answer
         except (ConnectionClosedError, OutboundBufferLimitError):
             raise Unavailable("the message bus (NATS) is away", hint="try again in a few seconds") from None
         finally:
-            waiting.timer.cancel()
             del self._waiting[token]
         if message.headers is not None and message.headers.get("Status") == "503":
             raise NoRespondersError
@@ -253,22 +255,45 @@ class Bus:
         else:
             waiting.answer.set_result(message)
 
+    def _wait(self, waiting: "_Waiting") -> tuple[str, "_Waiting"]:
+        """Put it where its answer finds it; the name that the answer is sent to."""
+        token = str(next(self._calls))
+        self._waiting[token] = waiting
+        if self._watch is None:
+            self._watch_in(WATCH_INTERVAL_S)
+        return token, waiting
+
+    def _watch_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch_due = loop.time() + seconds
+        self._watch = loop.call_at(self._watch_due, self._look)
+
+    def _look(self) -> None:
+        """End what has waited for too long. There is one timer for all calls: one for each would cost too much."""
+        now = asyncio.get_running_loop().time()
+        if now - self._watch_due > STALLED_S:
+            # This process was held up itself; what has come for it meanwhile is read first.
+            self._watch_in(STALLED_S / 2)
+            return
+        for waiting in self._waiting.values():
+            waiting.look(now)
+        self._watch = None
+        if self._waiting:
+            self._watch_in(WATCH_INTERVAL_S)
+
     async def deliver(self, reply_subject: str, body: bytes, headers: dict[str, str] | None = None) -> bool:
         """Answer a call, and wait until its caller says that it has the answer.
 
         Returns:
             Whether it does; False when nobody waits there any more, or nothing is heard within `DELIVERY_S`.
         """
-        waiting = _Waiting(reply_subject, "reply", DELIVERY_S, DELIVERY_S)
-        token = str(next(self._calls))
-        self._waiting[token] = waiting
+        token, waiting = self._wait(_Waiting(reply_subject, "reply", DELIVERY_S, DELIVERY_S))
         try:
             await self.client.publish(reply_subject, body, reply=self._inbox + token, headers=headers)
             return (await waiting.answer).data == _TAKEN
         except (AicpError, ConnectionClosedError, OutboundBufferLimitError):
             return False
         finally:
-            waiting.timer.cancel()
             del self._waiting[token]
 
     async def acknowledge(self, receipt: str, *, taken: bool) -> None:
@@ -327,16 +352,13 @@ class Bus:
         Raises:
             Unavailable: the bus is away.
         """
-        waiting = _Waiting("nats", "flush", FLUSH_S, FLUSH_S)
-        token = str(next(self._calls))
-        self._waiting[token] = waiting
+        token, waiting = self._wait(_Waiting("nats", "flush", FLUSH_S, FLUSH_S))
         try:
             await self.client.publish(self._inbox + token)
             await waiting.answer
         except (ConnectionClosedError, OutboundBufferLimitError, DeadlineExceeded):
             raise Unavailable("the message bus (NATS) is away", hint="try again in a few seconds") from None
         finally:
-            waiting.timer.cancel()
             del self._waiting[token]
 
     async def _on_disconnect(self) -> None:
@@ -367,18 +389,7 @@ _UNKNOWN = "it may or may not have been done: look before you do it again"
 class _Waiting:
     """A call that waits for its answer."""
 
-    __slots__ = (
-        "answer",
-        "deadline",
-        "due",
-        "heard_at",
-        "loop",
-        "method",
-        "on_interim",
-        "patience_s",
-        "service",
-        "timer",
-    )
+    __slots__ = ("answer", "deadline", "heard_at", "loop", "method", "on_interim", "patience_s", "service")
 
     def __init__(
         self, service: str, method: str, timeout_s: float, patience_s: float, on_interim: OnInterim | None = None
@@ -391,22 +402,13 @@ class _Waiting:
         self.answer: asyncio.Future[Msg] = self.loop.create_future()
         self.heard_at = self.loop.time()
         self.deadline = self.heard_at + timeout_s
-        self._look_at(min(self.deadline, self.heard_at + patience_s))
 
     def fail(self, error: AicpError) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
 
-    def _look_at(self, due: float) -> None:
-        self.due = due
-        self.timer = self.loop.call_at(due, self._look)
-
-    def _look(self) -> None:
-        now = self.loop.time()
-        if now - self.due > STALLED_S:
-            # This process was held up itself; what has come for it meanwhile is read first.
-            self._look_at(now + STALLED_S / 2)
-        elif now >= self.deadline:
+    def look(self, now: float) -> None:
+        if now >= self.deadline:
             self.fail(
                 DeadlineExceeded(f"the service {self.service!r} did not answer {self.method!r} in time", hint=_UNKNOWN)
             )
@@ -416,5 +418,3 @@ class _Waiting:
                     f"the worker of {self.service!r} that took the call {self.method!r} has died", hint=_UNKNOWN
                 )
             )
-        else:
-            self._look_at(min(self.deadline, self.heard_at + self.patience_s))

@@ -26,7 +26,7 @@ from aicp_common.errors import (
     tool_result_of,
 )
 from aicp_common.logs import current_request_id, current_traceparent
-from aicp_common.metrics import CALL_SECONDS, CALLS, CALLS_IN_FLIGHT
+from aicp_common.metrics import CALLS_IN_FLIGHT, call_seconds_of, calls_of
 from aicp_common.tracing import span, tracing_enabled
 
 log = logging.getLogger(__name__)
@@ -141,8 +141,8 @@ class Calls:
             del self._began[request]
             self._forget(request_id)
             CALLS_IN_FLIGHT.dec()
-            CALLS.labels(name, outcome).inc()
-            CALL_SECONDS.labels(name).observe(time.perf_counter() - started)
+            calls_of(name, outcome).inc()
+            call_seconds_of(name).observe(time.perf_counter() - started)
 
     async def _ask(self, request: Request, is_tool: bool, asked: InputRequired) -> None:
         try:

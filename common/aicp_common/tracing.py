@@ -8,7 +8,7 @@ import os
 import random
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def shutdown_tracing() -> None:
     _tracer = _provider = None
 
 
-@contextmanager
-def span(name: str, traceparent: str, kind: Kind = "internal", attributes: Attributes | None = None) -> Iterator[str]:
+def span(
+    name: str, traceparent: str, kind: Kind = "internal", attributes: Attributes | None = None
+) -> AbstractContextManager[str]:
     """A span that is a child of `traceparent`; yields the `traceparent` that the calls inside must carry.
 
     Args:
@@ -92,13 +93,17 @@ def span(name: str, traceparent: str, kind: Kind = "internal", attributes: Attri
     span as failed.
     """
     if _tracer is None:
-        yield traceparent or new_traceparent()
-        return
+        return nullcontext(traceparent or new_traceparent())
+    return _span(_tracer, name, traceparent, kind, attributes)
+
+
+@contextmanager
+def _span(tracer: "Tracer", name: str, traceparent: str, kind: Kind, attributes: Attributes | None) -> Iterator[str]:
     from opentelemetry import trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent}) if traceparent else None
-    with _tracer.start_as_current_span(
+    with tracer.start_as_current_span(
         name, context=parent, kind=trace.SpanKind[kind.upper()], attributes=attributes
     ) as current:
         context = current.get_span_context()

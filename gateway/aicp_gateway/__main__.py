@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from aicp_common import subjects
 from aicp_common.admin import Admin, QuietServer, listen
 from aicp_common.announcement import decode_announcement
+from aicp_common.cancellation import end
 from aicp_common.service import Service, serve
 from aicp_gateway.app import App
 from aicp_gateway.asks import Asks
@@ -37,6 +38,8 @@ REQUIRED_PATIENCE_S = 15.0
 
 GRACE_S = 2
 """How long answers that are under way may take once the gateway is told to stop."""
+LAST_WORDS_S = 0.5
+"""How long it may take to tell clients that their connection or their call ends."""
 
 
 class Gateway:
@@ -85,6 +88,8 @@ class Gateway:
             access_log=False,
             log_config=None,
             server_header=False,
+            # Nothing depends on what a proxy says of the client's address.
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
         )
@@ -103,10 +108,17 @@ class Gateway:
 
     async def stop(self) -> None:
         """Close the ports and the connections."""
-        await asyncio.gather(*(connection.close() for connection in list(self._hub.connections)))
+        closing = [asyncio.create_task(connection.close()) for connection in self._hub.connections]
+        if closing:
+            # A client that does not read is not waited for.
+            _, late = await asyncio.wait(closing, timeout=LAST_WORDS_S)
+            await end(late)
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             await self._serving
+            # Calls that were too long for the grace say so, which takes Redis and the bus.
+            if self._server.server_state.tasks:
+                await asyncio.wait(self._server.server_state.tasks, timeout=LAST_WORDS_S)
 
     def _sockets(self) -> list[socket.socket]:
         settings = self._service.settings

@@ -7,6 +7,7 @@ from aicp_common.admin import PATHS, Admin, respond
 from aicp_common.envelope import encode_json
 from aicp_common.errors import AicpError
 from aicp_gateway.http import HttpRequest, refuse
+from aicp_gateway.httpparser import CONNECTION
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import challenge, facts_of
 from aicp_gateway.metrics import REFUSED
@@ -46,7 +47,8 @@ class App:
         if scope["type"] == "websocket":
             await WebSocketConnection(self._hub, caller, receive, send).serve(scope)
         else:
-            await HttpRequest(self._hub, facts, caller, receive, send).serve(scope["method"])
+            connection = scope["extensions"][CONNECTION]
+            await HttpRequest(self._hub, facts, caller, connection, receive, send).serve(scope["method"])
 
     async def _look(self, scope: dict[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
         try:

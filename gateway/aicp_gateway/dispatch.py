@@ -16,7 +16,7 @@ from aicp_common.errors import AicpError, Conflict, DeadlineExceeded, Internal, 
 from aicp_common.ids import digest
 from aicp_common.logs import current_request_id, current_traceparent
 from aicp_common.tracing import span
-from aicp_gateway.metrics import INTERIM_DROPPED, REQUEST_SECONDS, REQUESTS
+from aicp_gateway.metrics import INTERIM_DROPPED, request_seconds_of, requests_of
 from aicp_gateway.protocol.actions import Answers, Ask, Call, Send
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ MAX_INTERIM = 256
 
 
 class Away(Exception):
-    """The client is not there, and may come back later for what is kept for it."""
+    """The client is not there now, and gets the answer later. The message says why."""
 
 
 class Channel(Protocol):
@@ -132,8 +132,8 @@ class Dispatch:
                 f"the gateway failed in {call.label}", hint=f"its log says why, under request id {request_id}"
             ) from error
         finally:
-            REQUESTS.labels(call.label, self._transport, outcome).inc()
-            REQUEST_SECONDS.labels(call.label).observe(time.perf_counter() - started)
+            requests_of(call.label, self._transport, outcome).inc()
+            request_seconds_of(call.label).observe(time.perf_counter() - started)
 
     async def carry_out(self, call: Call, session: str, channel: Channel, traceparent: str = "") -> None:
         """Carry out a call, however often the service has to ask the client meanwhile, and give the client its answer.
@@ -164,8 +164,8 @@ class Dispatch:
                     await channel.answer(outcome, hands_over=bool(receipt))
                     written = True
                     return
-            except Away:
-                lost = Unavailable("nobody was there when the answer came; what it handed over went back")
+            except Away as away:
+                lost = Unavailable(f"{away}; what it handed over went back", hint="call again")
                 await channel.answer(call.exchange.fail(call, lost))
                 return
             finally:

@@ -5,18 +5,19 @@ In the stateless era there is only POST. Source: MCP 2025-11-25 and 2026-07-28, 
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aicp_common.admin import respond
-from aicp_common.cancellation import end
 from aicp_common.errors import AicpError, Internal, InvalidArgument, NotFound, TooLarge, Unavailable
 from aicp_common.tracing import is_traceparent
 from aicp_gateway.batch import BatchChannel
 from aicp_gateway.dispatch import Channel
 from aicp_gateway.eventstream import EventStream, ListenStream, ResumedStream
+from aicp_gateway.httpparser import Connection
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import GUEST_PREFIX, Caller, Facts
 from aicp_gateway.metrics import MESSAGES
@@ -38,20 +39,23 @@ EVENT_STREAM = "text/event-stream"
 SESSION_HEADER = "mcp-session-id"
 LAST_EVENT_HEADER = "last-event-id"
 
-OUTCOME_UNKNOWN = "it may or may not have been done: look before you do it again"
+_PREFIX = f"r-{secrets.token_hex(8)}-"
+_numbers = itertools.count()
 
-WATCH_AFTER_S = 0.02
-"""Most calls are answered sooner; only a longer one is worth watching whether its client goes away."""
+OUTCOME_UNKNOWN = "it may or may not have been done: look before you do it again"
 
 
 class HttpRequest:
     """One HTTP request to the MCP endpoint."""
 
-    def __init__(self, hub: Hub, facts: Facts, caller: Caller, receive: AsgiReceive, send: AsgiSend) -> None:
+    def __init__(
+        self, hub: Hub, facts: Facts, caller: Caller, connection: Connection, receive: AsgiReceive, send: AsgiSend
+    ) -> None:
         self._hub = hub
         self._facts = facts
         self._caller = caller
         self._principal = caller.principal
+        self._connection = connection
         self._receive = receive
         self._send = send
         self._dispatch = hub.dispatch_http
@@ -109,17 +113,27 @@ class HttpRequest:
         await self._carry_out(actions, session)
 
     async def _carry_out(self, actions: list[Action], session: Session | None) -> None:
-        if len(actions) == 1 and isinstance(actions[0], Listen):
-            listen = actions[0]
-            await ListenStream(self._hub, self._dispatch, listen, self._caller, self._receive, self._send).serve()
-            return
         accepts_streams = any(kind in self._facts.headers.get("accept", "*/*") for kind in (EVENT_STREAM, "*/*"))
-        channel = PostAnswer(self._hub, session, streams=accepts_streams, send=self._send)
+        if len(actions) == 1 and isinstance(actions[0], Listen):
+            await self._listen(actions[0], accepts_streams=accepts_streams)
+            return
+        channel = PostAnswer(self._hub, session, self._connection, streams=accepts_streams, send=self._send)
         calls = False
         for action in actions:
             calls = await self._do(action, session, channel, channel) or calls
         if not calls and not channel.done:
             await respond(self._send, 202, b"", JSON)
+
+    async def _listen(self, listen: Listen, *, accepts_streams: bool) -> None:
+        if not accepts_streams:
+            reason = f"a subscription is an event stream; the Accept header must have {EVENT_STREAM}"
+            await respond(self._send, 406, encode_error(listen.id, INVALID_REQUEST, reason), JSON)
+            return
+        try:
+            await ListenStream(self._hub, self._dispatch, listen, self._caller, self._receive, self._send).serve()
+        except AicpError as error:
+            body = encode_error(listen.id, error.jsonrpc_code, str(error), error.as_dict())
+            await respond(self._send, error.http_status, body, JSON)
 
     async def _do(self, action: Action, session: Session | None, answer: PostAnswer, channel: Channel) -> bool:
         """Carry out one action; whether it was one that gives an answer."""
@@ -144,6 +158,8 @@ class HttpRequest:
                 await self._hub.sessions.unwatch(session, uri)
             case Cancel(id) if session is not None:
                 await self._dispatch.cancel(session.id, id)
+                # No service has the call while its client is asked, by whichever gateway.
+                await self._hub.sessions.tell(session.id, Control("cancelled", id=id.decode()))
             case Answered() if session is not None:
                 await self._pass_on(action, session)
         return False
@@ -158,23 +174,15 @@ class HttpRequest:
         """Do `work`, and end it when the client goes away and cannot come back."""
         working = asyncio.current_task()
         assert working is not None
-        watching: list[asyncio.Task[None]] = []
 
-        async def watch() -> None:
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
+        def on_lost() -> None:
             if answer.outlives_connection:
                 answer.lose_connection()
             elif not answer.done:
                 self._lost = True
                 working.cancel()
 
-        def begin_to_watch() -> None:
-            if not watching:
-                watching.append(asyncio.create_task(watch()))
-
-        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, begin_to_watch)
-        answer.before_hand_over = begin_to_watch
+        self._connection.on_lost(on_lost)
         answer.keep_alive()
         try:
             with contextlib.suppress(OSError):
@@ -183,10 +191,8 @@ class HttpRequest:
             if not (self._lost or answer.done):
                 raise
         finally:
-            timer.cancel()
+            self._connection.on_lost(None)
             answer.close()
-            if watching:
-                await end(watching)
 
     async def _perform(self, call: Call, session: Session | None, channel: Channel) -> None:
         given = self._facts.headers.get("traceparent", "")
@@ -195,7 +201,7 @@ class HttpRequest:
             await channel.answer(await self._watch(call, session))
             return
         # Without a session nothing can refer to this request later: a name of its own keeps it apart from others.
-        name = session.id if session is not None else f"r-{secrets.token_hex(8)}"
+        name = session.id if session is not None else f"{_PREFIX}{next(_numbers)}"
         try:
             await self._dispatch.carry_out(call, name, channel, traceparent)
         except asyncio.CancelledError:

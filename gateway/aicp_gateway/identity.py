@@ -167,9 +167,10 @@ def _host_of(url: str) -> str:
 def facts_of(scope: dict[str, Any]) -> Facts:
     """The facts of an ASGI scope."""
     headers: dict[str, str] = {}
+    # ASGI has the names in lower case already.
     for raw_name, raw_value in scope["headers"]:
         # White space around a value is no part of it, and the parser leaves what comes after: RFC 9110, section 5.5.
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip(" \t")
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
         # Whoever stands between may have read the first or the last of several: RFC 9110, section 5.3.
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     client = scope.get("client")

@@ -1,5 +1,7 @@
 """The gateway's own metrics. Labels never name a tenant, a user or an agent."""
 
+from functools import lru_cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter(
@@ -22,3 +24,9 @@ NOTIFICATIONS = Counter("aicp_gateway_notifications_total", "Notifications sent 
 INTERIM_DROPPED = Counter(
     "aicp_gateway_interim_dropped_total", "Progress and log notifications that a client did not read in time."
 )
+
+# Looking a child up by its labels costs more than counting, and there are few.
+requests_of = lru_cache(maxsize=4096)(REQUESTS.labels)
+"""The child of `REQUESTS` for what was called, the transport and the outcome."""
+request_seconds_of = lru_cache(maxsize=1024)(REQUEST_SECONDS.labels)
+"""The child of `REQUEST_SECONDS` for what was called."""

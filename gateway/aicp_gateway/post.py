@@ -16,10 +16,10 @@ import msgspec
 from nats.aio.msg import Msg
 
 from aicp_common import subjects
-from aicp_common.admin import respond
 from aicp_common.errors import AicpError, Conflict
 from aicp_gateway.dispatch import Away
 from aicp_gateway.eventstream import KEEP_ALIVE_S, STREAM_HEADERS, encode_event
+from aicp_gateway.httpparser import Connection
 from aicp_gateway.hub import Hub
 from aicp_gateway.metrics import NOTIFICATIONS
 from aicp_gateway.protocol.actions import Answered, Answers, Ask, Send
@@ -40,6 +40,7 @@ class PostAnswer:
     Args:
         hub: What all connections share.
         session: Of the handshake era; None in the stateless one.
+        connection: Takes an answer that is one JSON object.
         streams: Whether the client takes event streams.
         send: ASGI.
     """
@@ -48,12 +49,14 @@ class PostAnswer:
         self,
         hub: Hub,
         session: Session | None,
+        connection: Connection,
         *,
         streams: bool,
         send: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
         self._hub = hub
         self._session = session
+        self._connection = connection
         self._streams = streams
         self._send = send
         revision = session.agreed.revision if session is not None else ""
@@ -67,8 +70,6 @@ class PostAnswer:
         self._commenting: asyncio.Task[None] | None = None
         self.done = False
         """Whether the answer has been given."""
-        self.before_hand_over: Callable[[], None] = lambda: None
-        """Called before something is handed over: finds out, a turn of the loop later, whether the client is there."""
 
     @property
     def outlives_connection(self) -> bool:
@@ -102,15 +103,15 @@ class PostAnswer:
         """See `Channel.answer`."""
         self.close()
         if hands_over:
-            self.before_hand_over()
+            # Whether the connection is lost is known a turn of the loop after it was.
             await asyncio.sleep(0)
         async with self._lock:
             if not self._stream:
-                await respond(self._send, send.status, send.message, JSON)
+                await self._connection.respond(send.status, send.message)
                 self.done = True
                 return
             if self._gone and hands_over:
-                raise Away
+                raise Away("nobody was there when the answer came")
             await self._event(send.message, final=True)
             self.done = True
             if not self._gone:
@@ -134,6 +135,8 @@ class PostAnswer:
                     result = control.result.encode() if control.result is not None else None
                     error = control.error.encode() if control.error is not None else None
                     self._hub.asks.take(session_id, Answered(control.id, result, error))
+                elif control.what == "cancelled":
+                    self._hub.asks.give_up(session_id, control.id.encode())
 
         subscription = await self._hub.bus.subscribe(subjects.session(session_id), on_control)
         try:
