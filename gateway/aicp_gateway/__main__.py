@@ -116,9 +116,14 @@ class Gateway:
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             await self._serving
-            # Calls that were too long for the grace say so, which takes Redis and the bus.
-            if self._server.server_state.tasks:
-                await asyncio.wait(self._server.server_state.tasks, timeout=LAST_WORDS_S)
+            # Calls that were too long for the grace say so, which takes Redis and the bus. A deaf client is cut off.
+            left = self._server.server_state
+            if left.tasks:
+                await asyncio.wait(left.tasks, timeout=LAST_WORDS_S)
+            for connection in list(left.connections):
+                connection.transport.abort()
+            if left.tasks:
+                await asyncio.wait(left.tasks, timeout=LAST_WORDS_S)
 
     def _sockets(self) -> list[socket.socket]:
         settings = self._service.settings

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from aicp_common.errors import DeadlineExceeded
+from aicp_common.errors import AicpError, Conflict, DeadlineExceeded
 from aicp_gateway.protocol.actions import Answered, Answers, Ask
 from aicp_gateway.protocol.jsonrpc import encode_notification
 
@@ -30,6 +30,7 @@ class Asks:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._waiting: dict[str, tuple[str, asyncio.Future[Answered]]] = {}
+        self._given_up: dict[tuple[str, bytes], asyncio.Future[None]] = {}
 
     def take(self, session: str, answered: Answered) -> bool:
         """Take in an answer that a client of `session` gave; whether it was asked from here."""
@@ -40,8 +41,14 @@ class Asks:
             waiting[1].set_result(answered)
         return True
 
+    def give_up(self, session: str, call: bytes) -> None:
+        """The client of `session` has cancelled the request with the id `call`: nothing is asked for it any more."""
+        given_up = self._given_up.get((session, call))
+        if given_up is not None and not given_up.done():
+            given_up.set_result(None)
+
     async def gather(self, ask: Ask, session: str, write: Write) -> Answers:
-        """Send the questions and wait for all answers.
+        """Send the questions and wait for all answers. Questions that are given up are withdrawn.
 
         Args:
             ask: What to ask.
@@ -49,20 +56,24 @@ class Asks:
             write: Gives a message to the client.
 
         Raises:
-            DeadlineExceeded: an answer did not come in time. The client is told that it is no longer wanted.
+            DeadlineExceeded: an answer did not come in time.
+            Conflict: the client has cancelled the call.
         """
+        if not ask.requests:
+            return Answers()
         loop = asyncio.get_running_loop()
-        futures = {id: loop.create_future() for id in ask.requests}
+        futures: dict[str, asyncio.Future[Answered]] = {id: loop.create_future() for id in ask.requests}
         self._waiting |= {id: (session, future) for id, future in futures.items()}
+        given_up = self._given_up[session, ask.call.id] = loop.create_future()
+        all_answered = asyncio.gather(*futures.values())
         try:
             for message in ask.requests.values():
                 await write(message)
-            _, late = await asyncio.wait(futures.values(), timeout=self._timeout_s)
-            if late:
-                for id, future in futures.items():
-                    if future in late:
-                        await write(_withdrawal(id))
-                keys = ", ".join(ask.keys[id] for id, future in futures.items() if future in late)
+            await asyncio.wait((all_answered, given_up), timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not all_answered.done():
+                if given_up.done():
+                    raise Conflict(f"the client cancelled {ask.call.label} while it was asked")
+                keys = ", ".join(ask.keys[id] for id, future in futures.items() if not future.done())
                 raise DeadlineExceeded(
                     f"the client did not answer within {self._timeout_s:.0f} s what {ask.call.label} asked it: {keys}"
                 )
@@ -70,7 +81,15 @@ class Asks:
             for id, future in futures.items():
                 _sort(id, future.result(), answers)
             return answers
+        except (AicpError, asyncio.CancelledError):
+            # A form that nobody waits for any more is to vanish.
+            for id, future in futures.items():
+                if not future.done():
+                    await write(_withdrawal(id))
+            raise
         finally:
+            all_answered.cancel()
+            del self._given_up[session, ask.call.id]
             for id in futures:
                 del self._waiting[id]
 
@@ -88,4 +107,4 @@ def _sort(id: str, answered: Answered, answers: Answers) -> None:
 
 
 def _withdrawal(id: str) -> bytes:
-    return encode_notification("notifications/cancelled", {"requestId": id, "reason": "no answer came in time"})
+    return encode_notification("notifications/cancelled", {"requestId": id, "reason": "the answer is no longer wanted"})

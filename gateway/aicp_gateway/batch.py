@@ -3,7 +3,7 @@
 Source: MCP 2025-03-26, basic, "Batching"; JSON-RPC 2.0, section 6.
 """
 
-from aicp_gateway.dispatch import Channel
+from aicp_gateway.dispatch import Away, Channel
 from aicp_gateway.protocol.actions import Answers, Ask, Send
 
 
@@ -33,15 +33,21 @@ class BatchChannel:
         await self._channel.end_stream()
 
     async def answer(self, send: Send, *, hands_over: bool = False) -> None:
-        """See `Channel.answer`. What is collected is given to a client that is there, or to none."""
+        """See `Channel.answer`. What hands something over cannot wait for the other answers: only the last one may."""
+        if hands_over and len(self._messages) + 1 < self._expected:
+            raise Away("its answer would have had to wait for the rest of the batch")
         self._messages.append(send.message)
-        await self._complete()
+        try:
+            await self._complete(hands_over=hands_over)
+        except Away:
+            self._messages.pop()
+            raise
 
     async def forgo(self) -> None:
         """There will be one answer less: the client has cancelled a request."""
         self._expected -= 1
         await self._complete()
 
-    async def _complete(self) -> None:
+    async def _complete(self, *, hands_over: bool = False) -> None:
         if self._messages and len(self._messages) == self._expected:
-            await self._channel.answer(Send(b"[%b]" % b",".join(self._messages)))
+            await self._channel.answer(Send(b"[%b]" % b",".join(self._messages)), hands_over=hands_over)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,7 +13,7 @@ from nats.aio.msg import Msg
 from aicp_common import subjects
 from aicp_common.cancellation import end
 from aicp_common.envelope import Principal
-from aicp_common.errors import NotFound
+from aicp_common.errors import AicpError, NotFound
 from aicp_common.ids import new_id
 from aicp_gateway.dispatch import Dispatch
 from aicp_gateway.hub import Hub
@@ -24,6 +25,8 @@ from aicp_gateway.protocol.revisions import primes_streams, resumes_streams
 from aicp_gateway.sessions import Control, Session, decode_control
 from aicp_gateway.streams import event_id
 from aicp_gateway.subscription import Subscription
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 15.0
 """How often a stream with nothing to say says so, for proxies that cut silent connections."""
@@ -82,7 +85,7 @@ class Stream(ABC):
                 (gone, over, streaming), timeout=self._caller.lasts_s(), return_when=asyncio.FIRST_COMPLETED
             )
             if streaming.done():
-                streaming.result()
+                self._look_at(streaming.exception())
             await end([streaming])
             if not gone.done() and self._started:
                 with contextlib.suppress(OSError):
@@ -96,6 +99,14 @@ class Stream(ABC):
     async def close(self) -> None:
         """End it in good order."""
         self._over.set()
+
+    def _look_at(self, error: BaseException | None) -> None:
+        if error is None:
+            return
+        if not (self._started and isinstance(error, AicpError)):
+            raise error
+        # The client has an answer already, and comes back when it ends.
+        log.warning("an event stream ends: %s", error)
 
     @abstractmethod
     async def _stream(self) -> None:
@@ -158,10 +169,6 @@ class EventStream(Stream):
         self._notices = Notices(lambda notices: self._some.set())
 
     async def _stream(self) -> None:
-        await self._start()
-        revision = self._session.agreed.revision
-        if primes_streams(revision):
-            await self._chunk(encode_event(b"", event_id(self.NAME, 0)))
         self._hub.clients.add(self._notices)
         await self._hub.presence.joined(self._principal)
         try:
@@ -176,6 +183,11 @@ class EventStream(Stream):
                     # What changed while it was away was told to nobody; to look once too often does no harm.
                     for uri in watches:
                         self._notices.changed(uri)
+                # Not before: once the client knows that the stream is open, it misses nothing any more.
+                await self._start()
+                revision = self._session.agreed.revision
+                if primes_streams(revision):
+                    await self._chunk(encode_event(b"", event_id(self.NAME, 0)))
                 await self._write_for_ever(numbered=resumes_streams(revision))
             finally:
                 await control.unsubscribe()
@@ -194,6 +206,7 @@ class EventStream(Stream):
         match control.what:
             case "watch":
                 await self._hub.watches.add(self._notices, control.uri, control.subject)
+                await self._hub.bus.acknowledge(message.reply, taken=True)
             case "unwatch":
                 await self._hub.watches.remove(self._notices, control.uri)
             case "taken" if control.stream > self._id:
@@ -302,7 +315,7 @@ class ListenStream(Stream):
         try:
             while True:
                 await self._wait(self._some)
-                for message in await self._subscription.take():
+                for message in self._subscription.take():
                     await self._chunk(encode_event(message.encode()))
                     sent.inc()
         finally:

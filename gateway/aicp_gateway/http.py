@@ -9,6 +9,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 from aicp_common.admin import respond
@@ -41,6 +42,7 @@ LAST_EVENT_HEADER = "last-event-id"
 
 _PREFIX = f"r-{secrets.token_hex(8)}-"
 _numbers = itertools.count()
+_MESSAGES = MESSAGES.labels("http")
 
 OUTCOME_UNKNOWN = "it may or may not have been done: look before you do it again"
 
@@ -56,6 +58,7 @@ class HttpRequest:
         self._caller = caller
         self._principal = caller.principal
         self._connection = connection
+        self._takes_streams = False
         self._receive = receive
         self._send = send
         self._dispatch = hub.dispatch_http
@@ -82,15 +85,15 @@ class HttpRequest:
 
     async def _post(self) -> None:
         headers = self._facts.headers
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        if not _is_json(headers.get("content-type", "")):
             await self._reject(415, f"the body must be {JSON}")
             return
-        accept = headers.get("accept", "*/*")
-        if not any(kind in accept for kind in (JSON, "application/*", "*/*")):
+        takes_json, self._takes_streams = _taken(headers.get("accept", "*/*"))
+        if not takes_json:
             await self._reject(406, f"answers are {JSON}; the Accept header must allow it")
             return
         body = await self._body()
-        MESSAGES.labels("http").inc()
+        _MESSAGES.inc()
         # What a session is for belongs to the handshake era; elsewhere its header is to be ignored.
         in_session = SESSION_HEADER in headers and headers.get(VERSION) != STATELESS
         session = await self._session() if in_session else None
@@ -113,19 +116,18 @@ class HttpRequest:
         await self._carry_out(actions, session)
 
     async def _carry_out(self, actions: list[Action], session: Session | None) -> None:
-        accepts_streams = any(kind in self._facts.headers.get("accept", "*/*") for kind in (EVENT_STREAM, "*/*"))
         if len(actions) == 1 and isinstance(actions[0], Listen):
-            await self._listen(actions[0], accepts_streams=accepts_streams)
+            await self._listen(actions[0])
             return
-        channel = PostAnswer(self._hub, session, self._connection, streams=accepts_streams, send=self._send)
+        channel = PostAnswer(self._hub, session, self._connection, streams=self._takes_streams, send=self._send)
         calls = False
         for action in actions:
             calls = await self._do(action, session, channel, channel) or calls
         if not calls and not channel.done:
             await respond(self._send, 202, b"", JSON)
 
-    async def _listen(self, listen: Listen, *, accepts_streams: bool) -> None:
-        if not accepts_streams:
+    async def _listen(self, listen: Listen) -> None:
+        if not self._takes_streams:
             reason = f"a subscription is an event stream; the Accept header must have {EVENT_STREAM}"
             await respond(self._send, 406, encode_error(listen.id, INVALID_REQUEST, reason), JSON)
             return
@@ -298,6 +300,18 @@ class HttpRequest:
 
     async def _reject(self, status: int, message: str) -> None:
         await respond(self._send, status, encode_error(b"null", INVALID_REQUEST, message), JSON)
+
+
+@lru_cache(maxsize=256)
+def _is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == JSON
+
+
+@lru_cache(maxsize=1024)
+def _taken(accept: str) -> tuple[bool, bool]:
+    """Whether a client takes JSON, and whether it takes event streams."""
+    anything = "*/*" in accept
+    return anything or JSON in accept or "application/*" in accept, anything or EVENT_STREAM in accept
 
 
 async def refuse(send: AsgiSend, error: AicpError, headers: list[tuple[bytes, bytes]] | None = None) -> None:

@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -157,6 +158,7 @@ def _refuse_reserved(agent: str) -> None:
         raise Forbidden(f"the name {agent!r} is the hub's own", hint="choose another agent name")
 
 
+@lru_cache(maxsize=1024)
 def _host_of(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").lower()

@@ -34,7 +34,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
 
     what: str
     """`watch`, `unwatch`, `taken` (another event stream of this session is open now), `event` (a stream has one more
-    event), `answer` (the client has answered a server request) or `ended`."""
+    event), `answer` (the client has answered a server request), `cancelled` (it has cancelled a request) or `ended`."""
     uri: str = ""
     subject: str = ""
     stream: str = ""
@@ -89,7 +89,8 @@ class Sessions:
         await self.tell(session.id, Control("ended"))
 
     async def watch(self, session: Session, uri: str, subject: str) -> None:
-        """Remember that the client is subscribed to `uri`, and tell the gateway that holds its event stream.
+        """Remember that the client is subscribed to `uri`, and wait until the gateway that holds its event stream, if
+        there is one, knows: the client may change the resource the moment that it has our answer.
 
         Raises:
             Busy: the client is subscribed to as much as one may.
@@ -100,7 +101,7 @@ class Sessions:
                 raise Busy(f"a client may subscribe to {MAX_WATCHES} resources", hint="unsubscribe from some first")
             await self._redis.hset(key, uri, subject)
             await self._redis.expire(key, self._ttl_s)
-        await self.tell(session.id, Control("watch", uri, subject))
+        await self._bus.deliver(subjects.session(session.id), encode_json(Control("watch", uri, subject)))
 
     async def unwatch(self, session: Session, uri: str) -> None:
         """Forget a subscription."""

@@ -7,7 +7,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from aicp_common.errors import AicpError
+from aicp_common.cancellation import end
+from aicp_common.errors import AicpError, NotFound
 from aicp_gateway.dispatch import Dispatch
 from aicp_gateway.hub import Hub
 from aicp_gateway.notices import Notices
@@ -44,6 +45,12 @@ class Subscription:
         self.notices = Notices(wake, listen.id, listen.wanted)
         """What is to be told."""
         self.notices.hold()
+        self.acknowledged = False
+        """Whether the client knows of it."""
+        self._wake = wake
+        self._readers: dict[str, asyncio.Task[None]] = {}
+        self._unread: set[str] = set()
+        self._states: dict[str, str] = {}
 
     async def open(self) -> bytes:
         """Watch everything that can be watched; the acknowledgement. Nothing is told before `release`."""
@@ -56,21 +63,19 @@ class Subscription:
 
     def release(self) -> None:
         """The client has the acknowledgement: from now on it is told."""
+        self.acknowledged = True
         self.notices.release()
 
-    async def take(self) -> list[str]:
+    def take(self) -> list[str]:
         """The messages that are to be sent now."""
         messages, tasks = self.notices.take()
         for task_id in tasks:
-            call = self._exchange.get_task(self.listen, task_id)
-            try:
-                reply = await self._dispatch.perform(call, self._session)
-            except AicpError as error:
-                # An ended task has no next change that would tell it.
-                log.warning("a task's state could not be told yet: %s", error)
-                asyncio.get_running_loop().call_later(RETRY_S, self.notices.changed, task_id)
+            if task_id in self._readers:
+                self._unread.add(task_id)
             else:
-                messages.append(self._exchange.task_changed(self.listen, reply.body).decode())
+                self._readers[task_id] = asyncio.create_task(self._read(task_id))
+        messages += self._states.values()
+        self._states.clear()
         return messages
 
     def conclude(self) -> bytes:
@@ -80,7 +85,26 @@ class Subscription:
     async def close(self) -> None:
         """Watch no more."""
         self._hub.clients.discard(self.notices)
+        await end(self._readers.values())
         await self._hub.watches.remove_all(self.notices)
+
+    async def _read(self, task_id: str) -> None:
+        """Ask for the state of a task that has changed, beside everything else: its service may be slow."""
+        self._unread.add(task_id)
+        while task_id in self._unread:
+            self._unread.discard(task_id)
+            try:
+                reply = await self._dispatch.perform(self._exchange.get_task(self.listen, task_id), self._session)
+            except AicpError as error:
+                # An ended task has no next change that would tell it.
+                log.warning("a task's state could not be told yet: %s", error)
+                if isinstance(error, NotFound):
+                    break
+                asyncio.get_running_loop().call_later(RETRY_S, self.notices.changed, task_id)
+            else:
+                self._states[task_id] = self._exchange.task_changed(self.listen, reply.body).decode()
+                self._wake(self.notices)
+        del self._readers[task_id]
 
     async def _subject(self, call: Call) -> str | None:
         try:

@@ -57,7 +57,6 @@ class WebSocketConnection:
         await self._receive()  # websocket.connect
         offered = scope.get("subprotocols", [])
         await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
-        self._hub.clients.add(self._notices)
         self._hub.connections.add(self)
         CONNECTIONS.labels("websocket").inc()
         await self._hub.presence.joined(self._principal)
@@ -79,7 +78,10 @@ class WebSocketConnection:
     async def close(self) -> None:
         """End it in good order: subscriptions get their answer, then the connection is closed."""
         with contextlib.suppress(OSError):
-            for subscription in list(self._subscriptions.values()):
+            acknowledged = [each for each in self._subscriptions.values() if each.acknowledged]
+            # Nothing follows the answer that ends one.
+            self._subscriptions.clear()
+            for subscription in acknowledged:
                 await self._write(subscription.conclude())
             await self._send(
                 {"type": "websocket.close", "code": GOING_AWAY, "reason": "this gateway stops; connect again"}
@@ -107,6 +109,7 @@ class WebSocketConnection:
     async def _read(self) -> None:
         messages = MESSAGES.labels("websocket")
         receive, limit, conversation = self._receive, self._hub.settings.max_message_bytes, self._conversation
+        shook_hands = False
         while True:
             event = await receive()
             if event["type"] == "websocket.disconnect":
@@ -120,6 +123,10 @@ class WebSocketConnection:
                 continue
             for action in conversation.receive(text.encode("utf-8", "surrogatepass"), limit):
                 await self._do(action, self)
+            if conversation.agreed.revision and not shook_hands:
+                # The handshake era alone is told of lists that change without having asked.
+                shook_hands = True
+                self._hub.clients.add(self._notices)
 
     async def _do(self, action: Action, channel: Channel) -> None:
         match action:
@@ -130,9 +137,12 @@ class WebSocketConnection:
             case Listen():
                 self._begin(action.id, self._listen(action))
             case Cancel(id):
-                running = self._tasks.pop(id, None)
-                if running is not None:
-                    running.cancel()
+                if id in self._tasks:
+                    # A task that has not begun ends without a word, and the batch that it belongs to would wait for it.
+                    await asyncio.sleep(0)
+                    running = self._tasks.pop(id, None)
+                    if running is not None:
+                        running.cancel()
             case Answered():
                 self._hub.asks.take(self._session, action)
             case Unwatch(uri):
@@ -181,7 +191,7 @@ class WebSocketConnection:
         except AicpError as error:
             await self._write(encode_error(listen.id, error.jsonrpc_code, str(error), error.as_dict()))
         finally:
-            del self._subscriptions[subscription.notices]
+            self._subscriptions.pop(subscription.notices, None)
             await subscription.close()
             self._finish(listen)
 
@@ -203,8 +213,12 @@ class WebSocketConnection:
             while self._telling:
                 notices = next(iter(self._telling))
                 del self._telling[notices]
-                subscription = self._subscriptions.get(notices)
-                messages = notices.take()[0] if subscription is None else await subscription.take()
+                if notices is self._notices:
+                    messages = notices.take()[0]
+                else:
+                    subscription = self._subscriptions.get(notices)
+                    # One that was cancelled meanwhile says nothing more.
+                    messages = subscription.take() if subscription is not None else []
                 for message in messages:
                     await self._send({"type": "websocket.send", "text": message})
                     sent.inc()

@@ -30,7 +30,7 @@ from aicp_gateway.protocol.jsonrpc import (
     split_batch,
 )
 from aicp_gateway.protocol.requeststate import StateSealer
-from aicp_gateway.protocol.revisions import BATCHES, HANDSHAKE
+from aicp_gateway.protocol.revisions import BATCHES, HANDSHAKE, STATELESS
 from aicp_gateway.protocol.stateless import OWN_METHODS, Stateless
 
 MAX_BATCH = 100
@@ -42,7 +42,6 @@ class _Cancelled(msgspec.Struct):
 
 
 _decode_cancelled = msgspec.json.Decoder(_Cancelled).decode
-_SIGNS = (b"protocolVersion", b"clientCapabilities", b"\\u")
 
 
 class Conversation:
@@ -199,16 +198,19 @@ def is_stateless(request: Request, headers: Mapping[str, str] | None) -> bool:
     """
     if request.method in OWN_METHODS:
         return True
+    named = headers.get(VERSION) if headers is not None else None
+    if named == STATELESS and request.method != "initialize":
+        return True
     # The keys may be written with escapes, but few have reason to escape these letters: most requests are told here.
-    if any(sign in request.params for sign in _SIGNS):
+    params = request.params
+    if b"protocolVersion" in params or b"clientCapabilities" in params or b"\\u" in params:
         try:
             meta = wire.decode(request, wire.Params).meta
         except Fault:
             # It is read again by the era's own rules, and answered by them.
-            return b"io.modelcontextprotocol" in request.params
+            return b"io.modelcontextprotocol" in params
         if meta is not None and (meta.version is not None or meta.capabilities):
             return True
-    named = headers.get(VERSION) if headers is not None else None
     return named is not None and named not in HANDSHAKE and request.method != "initialize"
 
 

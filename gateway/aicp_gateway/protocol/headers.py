@@ -6,6 +6,7 @@ refused. Source: MCP 2026-07-28, basic/transports/streamable-http, "Request Meta
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ METHOD = "mcp-method"
 NAME = "mcp-name"
 PARAM_PREFIX = "mcp-param-"
 
+_PLAIN = re.compile(r"[\t -~]*").fullmatch
 _SENTINEL = "=?base64?"
 _SENTINEL_END = "?="
 
@@ -124,7 +126,7 @@ def _compare(title: str, given: str | None, wanted: str, *, decode: bool) -> Non
 
 
 def _decode(title: str, value: str) -> str:
-    if not all(" " <= character <= "~" or character == "\t" for character in value):
+    if _PLAIN(value) is None:
         raise Mismatch(f"the header {title} has characters that a header cannot have")
     if not (value.startswith(_SENTINEL) and value.endswith(_SENTINEL_END)):
         return value

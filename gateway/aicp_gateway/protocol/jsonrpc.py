@@ -3,6 +3,7 @@
 Ids and params stay raw JSON: an id is echoed byte for byte, and what a service needs is passed on unparsed.
 """
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -138,7 +139,7 @@ def parse(data: bytes) -> Request | Notification | Response:
             _salvage_id(data),
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Fault(PARSE_ERROR, f"the message is not JSON: {error}") from None
+        raise Fault(PARSE_ERROR, f"the message is not JSON: {error}", _dig_out_id(data), status=400) from None
     except RecursionError:
         raise Fault(PARSE_ERROR, "the message is nested too deeply") from None
 
@@ -194,6 +195,17 @@ def _salvage_id(data: bytes) -> bytes:
     except (msgspec.MsgspecError, RecursionError):
         return NULL
     return NULL if id is msgspec.UNSET else _echo(bytes(id))
+
+
+def _dig_out_id(data: bytes) -> bytes:
+    """The id of what is almost JSON: clients that cut a text in the middle of a pair of surrogates send such, and one
+    that gets no answer under its id waits in vain."""
+    try:
+        message = json.loads(data.decode())
+        id = message.get("id") if isinstance(message, dict) else None
+        return NULL if id is None else _echo(msgspec.json.encode(id))
+    except (ValueError, RecursionError):
+        return NULL
 
 
 def encode_result(id: bytes, result: bytes) -> bytes:

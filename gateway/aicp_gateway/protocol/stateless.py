@@ -53,7 +53,6 @@ _KINDS: dict[str, type[wire.Params]] = {
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _META = b'"_meta":{"io.modelcontextprotocol/serverInfo":%b}' % msgspec.json.encode(SERVER_INFO)
 _COMPLETE = b'{"resultType":"complete",'
-_OWN_FIELDS = (b'"_meta"', b'"resultType"', b'"ttlMs"', b'"cacheScope"')
 _PRIVATE = b'"ttlMs":0,"cacheScope":"private",'
 MAX_FILTER = 1000
 """Resources and tasks that one subscription may be for."""
@@ -80,6 +79,12 @@ class Stateless(Exchange):
 
     def request(self, request: Request) -> list[Action]:
         """See `Exchange.request`."""
+        try:
+            return [self._take(request)]
+        except Mismatch as mismatch:
+            raise Fault(HEADER_MISMATCH, f"header mismatch: {mismatch}", request.id, status=400) from None
+
+    def _take(self, request: Request) -> Action:
         kind = _KINDS.get(request.method)
         if kind is None:
             self._read_meta(request, _meta_of(request), None)
@@ -96,14 +101,14 @@ class Stateless(Exchange):
             self._read_meta(request, _meta_of(request), None)
             raise
         self._read_meta(request, params.meta, _name_of(params))
-        return [self._carry_out(request, params)]
+        return self._carry_out(request, params)
 
     def _carry_out(self, request: Request, params: wire.Params) -> Action:
         match params:
             case wire.CallTool():
                 call, entry = self.call_tool(request, params)
                 if entry.mirrored and self._headers is not None:
-                    self._match(request, lambda headers: check_params(headers, entry.mirrored, call.body))
+                    check_params(self._headers, entry.mirrored, call.body)
                 return call
             case wire.ReadResource():
                 return self.read(request, params)
@@ -122,8 +127,8 @@ class Stateless(Exchange):
 
     def encode(self, id: bytes, result: bytes, hints: bytes = b"") -> bytes:
         """See `Exchange.encode`."""
-        if any(field in result for field in _OWN_FIELDS) or not (result == EMPTY or result.startswith(b'{"')):
-            return encode_result(id, _merge(result, hints))
+        if _has_own_fields(result) or not (result == EMPTY or result.startswith(b'{"')):
+            return encode_result(id, _merge(result, hints, "complete"))
         rest = b"}" if result == EMPTY else b"," + result[1:]
         return b'{"jsonrpc":"2.0","id":%b,"result":%b%b%b%b}' % (id, _COMPLETE, hints, _META, rest)
 
@@ -147,12 +152,10 @@ class Stateless(Exchange):
 
     def input_required(self, call: Call, requests: dict[str, dict[str, Any]], state: str) -> Send:
         """Let the client come back with the answers."""
-        result: dict[str, Any] = {"resultType": "input_required"}
-        if requests:
-            result["inputRequests"] = requests
+        result: dict[str, Any] = {"inputRequests": requests} if requests else {}
         bound_to = digest_request(call.kind, call.label, call.body)
         result["requestState"] = self._sealer.seal(state, self.principal, bound_to)
-        return Send(encode_result(call.id, _merge(msgspec.json.encode(result), b"")))
+        return Send(encode_result(call.id, _merge(msgspec.json.encode(result), b"", "input_required")))
 
     def task_created(self, call: Call, task: bytes) -> bytes:
         """See `Exchange.task_created`."""
@@ -250,7 +253,8 @@ class Stateless(Exchange):
         if meta is None or meta.version is None:
             raise _lacking(request, "protocolVersion")
         version = meta.version
-        self._match(request, lambda headers: check_version(headers, version))
+        if self._headers is not None:
+            check_version(self._headers, version)
         if version != STATELESS:
             raise Fault(
                 UNSUPPORTED_VERSION,
@@ -261,7 +265,8 @@ class Stateless(Exchange):
             )
         if not meta.capabilities:
             raise _lacking(request, "clientCapabilities")
-        self._match(request, lambda headers: check_standard(headers, request.method, name))
+        if self._headers is not None:
+            check_standard(self._headers, request.method, name)
         try:
             self.can = read_capabilities(bytes(meta.capabilities))
         except ValueError as error:
@@ -274,14 +279,6 @@ class Stateless(Exchange):
                     request.id,
                 )
             self.log_level = meta.log_level
-
-    def _match(self, request: Request, check: Any) -> None:
-        if self._headers is None:
-            return
-        try:
-            check(self._headers)
-        except Mismatch as mismatch:
-            raise Fault(HEADER_MISMATCH, f"header mismatch: {mismatch}", request.id, status=400) from None
 
     def resumed(self, call: Call, params: wire.Retriable) -> Resumed | None:
         """See `Exchange.resumed`."""
@@ -338,10 +335,15 @@ def _name_of(params: wire.Params) -> str | None:
     return None
 
 
-def _merge(result: bytes, hints: bytes) -> bytes:
-    """A result that has fields of the protocol already: what it lacks is added, and its own stay."""
+def _has_own_fields(result: bytes) -> bool:
+    """Whether it may have fields of the protocol already, at whatever depth."""
+    return b'"_meta"' in result or b'"resultType"' in result or b'"ttlMs"' in result or b'"cacheScope"' in result
+
+
+def _merge(result: bytes, hints: bytes, result_type: str) -> bytes:
+    """A result that has fields of the protocol already: what it lacks is added, and its own stay, but for its type."""
     fields: dict[str, Any] = _decode_fields(b"{%b}" % hints.rstrip(b",")) | _decode_fields(result)
-    fields.setdefault("resultType", "complete")
+    fields["resultType"] = result_type
     meta = {"io.modelcontextprotocol/serverInfo": SERVER_INFO}
     own = msgspec.json.decode(fields["_meta"]) if "_meta" in fields else None
     fields["_meta"] = own | meta if isinstance(own, dict) else meta
