@@ -173,6 +173,10 @@ boundaries: $(VENV)/.dev ## Check that no service imports another (import-linter
 conformance: dev ## Run the official MCP conformance suite alone, and show every scenario
 	@$(BIN)/python -m tests.conformance $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Fuzz the protocol engine: make fuzz ARGS="--seconds 3600 --corpus DIR"
+	@$(BIN)/python -m tests.fuzz.engine $(ARGS)
+
 .PHONY: load
 load: $(VENV)/.hub ## Put load on a running hub; options: make load ARGS="--help"
 	@$(BIN)/python tests/load_test.py $(ARGS)

@@ -6,7 +6,6 @@ import socket
 import time
 from typing import Any
 
-import msgspec
 import uvicorn
 from nats.aio.msg import Msg
 
@@ -135,12 +134,12 @@ class Gateway:
         """Take in what a service announces, and tell the clients if it is new."""
         try:
             announcement = decode_announcement(message.data)
-        except msgspec.MsgspecError as error:
+            changed = self._hub.catalogue.hear(announcement, time.monotonic())
+        except ValueError as error:
             log.warning("an announcement cannot be read: %s", error)
             return
         self._missing.discard(announcement.service)
         self._heard.set()
-        changed = self._hub.catalogue.hear(announcement, time.monotonic())
         if changed:
             log.info("the service %s announced %d tools", announcement.service, len(announcement.tools))
             self._tell_clients(changed)

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -125,7 +125,12 @@ class Catalogue:
     _views: dict[tuple[str, ...], View] = field(default_factory=dict)
 
     def hear(self, announcement: Announcement, now: float) -> frozenset[str]:
-        """Take in an announcement; which lists it changed: of `tools`, `prompts`, `resources`."""
+        """Take in an announcement; which lists it changed: of `tools`, `prompts`, `resources`.
+
+        Raises:
+            ValueError: something in it has no name. What the service announced before stays.
+        """
+        _check_names(announcement)
         known = self._by_service.get(announcement.service)
         self._by_service[announcement.service] = _Announced(announcement, now)
         before = known.announcement if known is not None else _nothing(announcement.service)
@@ -223,10 +228,20 @@ class Catalogue:
             if self._prompts[announced.prompt["name"]].service == announcement.service
             and principal.may(announced.scope)
         }
-        resources = _seen("uri", (entry for each in announcements for entry in each.resources), principal)
-        templates = _seen(
-            "uriTemplate", (entry for each in announcements for entry in each.resource_templates), principal
-        )
+        resources = {
+            announced.resource["uri"]: msgspec.json.encode(announced.resource)
+            for announcement in announcements
+            for announced in announcement.resources
+            if self._resources[announced.resource["uri"]].service == announcement.service
+            and principal.may(announced.scope)
+        }
+        templates = {
+            announced.resource["uriTemplate"]: msgspec.json.encode(announced.resource)
+            for announcement in announcements
+            for announced in announcement.resource_templates
+            if self._by_template[announced.resource["uriTemplate"]].service == announcement.service
+            and principal.may(announced.scope)
+        }
         lists = {
             "tools/list": ("tools", tools),
             "prompts/list": ("prompts", prompts),
@@ -250,17 +265,18 @@ class Catalogue:
             for prompt in announcement.prompts:
                 _claim(self._prompts, "prompt", prompt.prompt["name"], PromptEntry(name, prompt.scope))
             for resource in announcement.resources:
-                self._resources.setdefault(resource.resource["uri"], _entry(name, resource))
+                _claim(self._resources, "resource", resource.resource["uri"], _entry(name, resource))
             for template in announcement.resource_templates:
                 uri_template = template.resource["uriTemplate"]
-                templates.append((uri_template, self._by_template.setdefault(uri_template, _entry(name, template))))
+                _claim(self._by_template, "resource template", uri_template, _entry(name, template))
+                templates.append((uri_template, self._by_template[uri_template]))
             if announcement.task_prefix:
                 self._task_services.setdefault(announcement.task_prefix, name)
         templates.sort(key=lambda item: len(re.sub(r"\{[^}]*\}", "", item[0])), reverse=True)
         self._templates = [(_pattern(uri_template), entry) for uri_template, entry in templates]
 
 
-EntryT = TypeVar("EntryT", ToolEntry, PromptEntry)
+EntryT = TypeVar("EntryT", ToolEntry, PromptEntry, ResourceEntry)
 
 
 def _claim(entries: dict[str, EntryT], kind: str, name: str, entry: EntryT) -> None:
@@ -277,21 +293,35 @@ def _entry(service: str, announced: AnnouncedResource) -> ResourceEntry:
     return ResourceEntry(service, announced.scope, announced.watchable, hints)
 
 
-def _seen(key: str, entries: Iterable[AnnouncedResource], principal: Principal) -> dict[str, bytes]:
-    return {entry.resource[key]: msgspec.json.encode(entry.resource) for entry in entries if principal.may(entry.scope)}
+def _check_names(announcement: Announcement) -> None:
+    named: list[tuple[str, dict[str, Any]]] = [
+        *(("name", tool.tool) for tool in announcement.tools),
+        *(("name", prompt.prompt) for prompt in announcement.prompts),
+        *(("uri", resource.resource) for resource in announcement.resources),
+        *(("uriTemplate", template.resource) for template in announcement.resource_templates),
+    ]
+    for key, entry in named:
+        if not isinstance(entry.get(key), str):
+            raise ValueError(f"{announcement.service} announces something without a {key}: {str(entry)[:200]}")
 
 
 def _pattern(uri_template: str) -> re.Pattern[str]:
     """What URIs of a template look like. A variable at the end may hold slashes, others end at the next one.
 
-    Source: RFC 6570, level 1.
+    It never goes back on what it has matched: a client chooses the URI, and one that almost fits a template with
+    several variables in a segment must not take longer than its length explains. Source: RFC 6570, level 1.
     """
     pieces = re.split(r"\{[^}]*\}", uri_template)
     variables = len(pieces) - 1
     pattern = re.escape(pieces[0])
     for number, piece in enumerate(pieces[1:], 1):
-        last = number == variables and not piece
-        pattern += (".+" if last else "[^/]+") + re.escape(piece)
+        if number == variables and not piece:
+            pattern += ".+"
+        elif number < variables and "/" not in piece:
+            # Within one segment the first place where the next fixed text stands is as good as any later one.
+            pattern += f"(?>[^/]+?{re.escape(piece)})"
+        else:
+            pattern += "[^/]+" + re.escape(piece)
     return re.compile(pattern, re.DOTALL)
 
 

@@ -157,6 +157,9 @@ class Dispatch:
                 outcome = call.exchange.conclude(call, reply)
             except AicpError as error:
                 outcome = call.exchange.fail(call, error)
+            except asyncio.CancelledError:
+                interim.drop()
+                raise
             written = False
             try:
                 await interim.flush()
@@ -190,7 +193,10 @@ class Dispatch:
             AicpError: it is not there, or not this principal's to watch.
         """
         reply = await self.perform(call, session)
-        return msgspec.json.decode(reply.body, type=_Watched).subject
+        try:
+            return msgspec.json.decode(reply.body, type=_Watched).subject
+        except msgspec.MsgspecError:
+            raise Internal(f"the service {call.service!r} did not say where {call.label} is to listen") from None
 
     async def cancel(self, session: str, id: bytes) -> None:
         """Let whichever service works on this request of the session stop."""
@@ -218,6 +224,8 @@ class _Interim:
                 return
         elif kind == LOG:
             message = self._call.exchange.log(body)
+            if message is None:
+                return
         elif kind == END_STREAM:
             message = None
         else:
@@ -237,6 +245,12 @@ class _Interim:
                     await self._channel.notify(message)
         self._writing = None
 
+    def drop(self) -> None:
+        """Say nothing more: the client has cancelled the call, or has gone."""
+        self._pending.clear()
+        if self._writing is not None:
+            self._writing.cancel()
+
     async def flush(self) -> None:
         """Wait until everything has been written."""
         if self._writing is not None:
@@ -245,5 +259,6 @@ class _Interim:
 
 def request_id_of(session: str, id: bytes) -> str:
     """The request id of a client's request: the same on every gateway, and telling no session id to the logs."""
-    text = id.decode("utf-8", "replace").strip('"')
-    return f"{digest(session)[:12]}:{text if len(text) <= 36 else digest(text)[:16]}"
+    # With its quotes: 1 and "1" are two requests.
+    text = id.decode("utf-8", "replace")
+    return f"{digest(session)[:12]}:{text if len(text) <= 38 else digest(text)[:16]}"

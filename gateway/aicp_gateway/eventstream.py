@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 15.0
 """How often a stream with nothing to say says so, for proxies that cut silent connections."""
 
+RETRY = b"retry: 500\n\n"
+"""Tells a client how many milliseconds to wait before it comes back to a stream that the gateway has closed."""
+
 REREAD_S = 5.0
 """How often a stream that a client has come back to is looked at, in case that a signal got lost."""
 
@@ -71,6 +74,7 @@ class Stream(ABC):
         self._receive = receive
         self._send = send
         self._over = asyncio.Event()
+        self._closed = False
         self._started = False
 
     async def serve(self) -> None:
@@ -98,6 +102,7 @@ class Stream(ABC):
 
     async def close(self) -> None:
         """End it in good order."""
+        self._closed = True
         self._over.set()
 
     def _look_at(self, error: BaseException | None) -> None:
@@ -113,7 +118,7 @@ class Stream(ABC):
         """Say everything that there is to say, from `_start` on."""
 
     def _last_words(self) -> bytes:
-        return b""
+        return RETRY if self._closed else b""
 
     async def _clean_up(self) -> None:  # noqa: B027  # only some have anything to clean up
         """Leave nothing behind."""
@@ -217,8 +222,13 @@ class EventStream(Stream):
     async def _write_for_ever(self, *, numbered: bool) -> None:
         sent = NOTIFICATIONS.labels("http")
         number = 0
+        loop = asyncio.get_running_loop()
+        kept_at = loop.time()
         while True:
             await self._wait(self._some)
+            if loop.time() - kept_at > self._hub.settings.session_ttl_s / 8:
+                kept_at = loop.time()
+                await self._hub.sessions.keep(self._session)
             for message in self._notices.take()[0]:
                 number += 1
                 await self._chunk(encode_event(message.encode(), event_id(self.NAME, number) if numbered else ""))

@@ -239,6 +239,8 @@ class HttpRequest:
         session = await self._session()
         last = self._facts.headers.get(LAST_EVENT_HEADER)
         event = parse_event_id(last) if last is not None else None
+        if last is not None and event is None:
+            raise NotFound("there is no such event stream, or no more", hint="leave Last-Event-ID out")
         if event is not None and event[0] != EventStream.NAME:
             await ResumedStream(self._hub, session, self._caller, self._receive, self._send, *event).serve()
         else:

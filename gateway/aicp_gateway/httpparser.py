@@ -9,6 +9,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 _OFFERS_HTTP2 = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
 _METHODS = (b"POST ", b"GET ", b"DELETE ", b"HEAD ", b"PUT ", b"OPTIONS ")
 
+MAX_HEAD_BYTES = 64 * 1024
+"""Of request line and headers, beside what the first read brings. Without a limit one client could fill the memory."""
+MAX_UPGRADE_LINE_BYTES, MAX_UPGRADE_HEADERS = 8000, 128
+"""What the WebSocket parser takes. It has no answer to more; source: `websockets.http11`."""
+REQUEST_S = 60.0
+"""How long a client may take to send a whole request, and to send anything after it has connected."""
+
 
 class Connection(Protocol):
     """What a request may do with its connection beside ASGI: an answer is one write instead of two, which is an eighth
@@ -38,6 +45,10 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """A client is there."""
         self._turns: set[_Turn] = set()
+        self._in_head = True
+        self._head_bytes = 0
+        self._began: float | None = self.loop.time()
+        self._patience = self.loop.call_later(REQUEST_S, self._look)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -46,24 +57,59 @@ class HttpProtocol(HttpToolsProtocol):
             head, blank, body = data.partition(b"\r\n\r\n")
             if _OFFERS_HTTP2.search(head) is not None:
                 data = _OFFERS_HTTP2.sub(b"", head) + blank + body
+        in_head = self._in_head
         super().data_received(data)
+        if in_head and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_head()
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._began = self.loop.time()
         self._turn = _Turn(self._turns)
         cast("dict[str, Any]", self.scope)["extensions"] = {CONNECTION: self._turn}
 
     def on_headers_complete(self) -> None:
         """Its head is here; it may have to wait for its turn."""
         super().on_headers_complete()
+        self._in_head = False
         self._turn.cycle = self.cycle
+
+    def on_message_complete(self) -> None:
+        """All of it is here."""
+        super().on_message_complete()
+        self._in_head, self._head_bytes, self._began = True, 0, None
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on it is a WebSocket, unless its head is more than the parser of that takes."""
+        headers = self.headers
+        longest = max((len(name) + len(value) for name, value in headers), default=0)
+        if len(headers) > MAX_UPGRADE_HEADERS or max(longest, len(self.url)) > MAX_UPGRADE_LINE_BYTES:
+            self._refuse_head()
+            return
+        self._patience.cancel()
+        super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         super().connection_lost(exc)
+        self._patience.cancel()
         for turn in list(self._turns):
             turn.lose()
+
+    def _refuse_head(self) -> None:
+        self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
+    def _look(self) -> None:
+        """Give up on a client that takes too long to say what it wants. One that has to wait for its turn may."""
+        late_s = 0.0 if self._began is None or self.flow.read_paused else self.loop.time() - self._began
+        if late_s >= REQUEST_S:
+            self.transport.abort()
+        else:
+            self._patience = self.loop.call_later(REQUEST_S - late_s, self._look)
 
 
 class _Turn:

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from aicp_common import subjects
 from aicp_common.errors import AicpError, Conflict
 from aicp_gateway.dispatch import Away
-from aicp_gateway.eventstream import KEEP_ALIVE_S, STREAM_HEADERS, encode_event
+from aicp_gateway.eventstream import KEEP_ALIVE_S, RETRY, STREAM_HEADERS, encode_event
 from aicp_gateway.httpparser import Connection
 from aicp_gateway.hub import Hub
 from aicp_gateway.metrics import NOTIFICATIONS
@@ -30,8 +30,6 @@ from aicp_gateway.streams import event_id
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
-RETRY_MS = 500
-"""How long a client waits before it comes back to a stream that the gateway has closed."""
 
 
 class PostAnswer:
@@ -65,6 +63,7 @@ class PostAnswer:
         self._stream = ""
         self._number = 0
         self._gone = False
+        self._closed = False
         self._lock = asyncio.Lock()
         self._keep_alive: asyncio.TimerHandle | None = None
         self._commenting: asyncio.Task[None] | None = None
@@ -86,7 +85,8 @@ class PostAnswer:
             self._keep_alive = asyncio.get_running_loop().call_later(KEEP_ALIVE_S, self._comment_soon)
 
     def close(self) -> None:
-        """Nothing more will be said."""
+        """Nothing more has to be waited for."""
+        self._closed = True
         if self._keep_alive is not None:
             self._keep_alive.cancel()
 
@@ -156,7 +156,7 @@ class PostAnswer:
             if self._number == 0:
                 await self._event(b"", final=False)
             self._gone = True
-            await self._send({"type": "http.response.body", "body": b"retry: %d\n\n" % RETRY_MS})
+            await self._send({"type": "http.response.body", "body": RETRY})
 
     async def _start(self) -> None:
         if self._stream:
@@ -190,9 +190,15 @@ class PostAnswer:
 
     async def _comment(self) -> None:
         async with self._lock:
-            if self.done or self._gone:
+            if self._closed:
                 return
             with contextlib.suppress(OSError):
-                await self._start()
-                await self._send({"type": "http.response.body", "body": b": alive\n\n", "more_body": True})
+                if not self._gone:
+                    await self._start()
+                    await self._send({"type": "http.response.body", "body": b": alive\n\n", "more_body": True})
+            if self._resumable and self._session is not None:
+                try:
+                    await self._hub.streams.keep(self._session.id, self._stream)
+                except AicpError as error:
+                    log.warning("an event stream may lapse before its answer is there: %s", error)
         self.keep_alive()

@@ -76,6 +76,12 @@ class Sessions:
             raise NotFound("there is no such session, or no more", hint="send initialize without Mcp-Session-Id")
         return _decode(found)
 
+    async def keep(self, session: Session) -> None:
+        """Its client listens: the session and what it is subscribed to live on for its lifetime from now."""
+        async with redis_errors():
+            await self._redis.expire(_key(session.id), self._ttl_s)
+            await self._redis.expire(_watches_key(session.id), self._ttl_s)
+
     async def agree(self, session: Session, agreed: Agreed) -> None:
         """Keep what the client and the gateway have agreed on anew. A session that has ended meanwhile stays so."""
         changed = msgspec.structs.replace(session, agreed=agreed)

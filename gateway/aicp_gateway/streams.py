@@ -10,11 +10,15 @@ from redis.asyncio import Redis
 from aicp_common.store import redis_errors
 
 TTL_S = 300
-"""How long a stream can be come back to after its newest message."""
+"""How long a stream can be come back to after its answer."""
+UNFINISHED_TTL_S = 60
+"""How long one without an answer lasts unless its gateway says that it still works on it."""
 MAX_EVENTS = 200
 """Messages of one stream that are kept; the oldest are dropped first."""
 
 _FINAL, _MESSAGE = "f", "m"
+
+_Entries = list[tuple[str, dict[str, str]]]
 
 
 class Streams:
@@ -30,8 +34,13 @@ class Streams:
         async with redis_errors():
             pipeline = self._redis.pipeline(transaction=True)
             pipeline.xadd(key, fields, id=f"0-{number}", maxlen=MAX_EVENTS, approximate=False)
-            pipeline.expire(key, TTL_S)
+            pipeline.expire(key, TTL_S if final else UNFINISHED_TTL_S)
             await pipeline.execute()
+
+    async def keep(self, session: str, stream: str) -> None:
+        """Somebody still works on the answer of this stream."""
+        async with redis_errors():
+            await self._redis.expire(_key(session, stream), UNFINISHED_TTL_S)
 
     async def after(self, session: str, stream: str, number: int) -> tuple[list[tuple[int, bytes]], bool] | None:
         """The events after `number`, and whether the last of them ends the stream.
@@ -41,11 +50,14 @@ class Streams:
         """
         key = _key(session, stream)
         async with redis_errors():
-            entries = cast("list[tuple[str, dict[str, str]]]", await self._redis.xrange(key, min=f"(0-{number}"))
-            if not entries and not await self._redis.exists(key):
-                return None
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.xrange(key, min=f"(0-{number}")
+            pipeline.xrevrange(key, count=1)
+            entries, newest = cast("tuple[_Entries, _Entries]", await pipeline.execute())
+        if not newest:
+            return None
         events = [(int(id.partition("-")[2]), next(iter(fields.values())).encode()) for id, fields in entries]
-        return events, bool(entries) and _FINAL in entries[-1][1]
+        return events, _FINAL in newest[0][1]
 
 
 def event_id(stream: str, number: int) -> str:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -218,15 +219,32 @@ class ServiceProcess:
         return self.process.stop()
 
 
-class GatewayProcess(ServiceProcess):
-    """One gateway on free ports."""
+VIOLATIONS = Path(tempfile.mkdtemp(prefix="aicp-violations-")) / "violations"
+"""Where every checked gateway of this test process writes down what it said against its schema."""
 
-    def __init__(self, backend: Backend, env: Mapping[str, str] | None = None) -> None:
+
+class GatewayProcess(ServiceProcess):
+    """One gateway on free ports. Every message that it sends is checked, see `tests.support.checked`.
+
+    Args:
+        backend: Its NATS and Redis.
+        env: Settings.
+        module: What is run; `aicp_gateway` for one that nobody checks.
+    """
+
+    def __init__(
+        self, backend: Backend, env: Mapping[str, str] | None = None, module: str = "tests.support.checked"
+    ) -> None:
         self.port = free_port()
         self.http_port = free_port()
         # A test that needs all services starts them first; the others must not wait for them.
-        own = {"PORT": str(self.port), "HTTP_PORT": str(self.http_port), "REQUIRED_SERVICES": "none"}
-        super().__init__("gateway", backend, {**own, **(env or {})})
+        own = {
+            "PORT": str(self.port),
+            "HTTP_PORT": str(self.http_port),
+            "REQUIRED_SERVICES": "none",
+            "CHECKED_REPORT": str(VIOLATIONS),
+        }
+        super().__init__("gateway", backend, {**own, **(env or {})}, module=module)
 
     @property
     def ws_url(self) -> str:

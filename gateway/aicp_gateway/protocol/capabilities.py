@@ -19,6 +19,9 @@ _PATHS: dict[str, tuple[str, ...]] = {
 }
 """By the words of `aicp_common.envelope.Client.can`: where the capability stands in `ClientCapabilities`."""
 
+_SINCE = {"elicitation": "2025-06-18", "elicitation.url": "2025-11-25", "sampling.tools": "2025-11-25"}
+"""What the older handshake revisions have no message for, whatever a client declares."""
+
 _OFFERED: dict[str, Any] = {
     "tools": {"listChanged": True},
     "resources": {"subscribe": True, "listChanged": True},
@@ -67,6 +70,14 @@ def _has(capabilities: dict[str, Any], path: tuple[str, ...]) -> bool:
             return False
         inner = inner[name]
     return True
+
+
+def in_handshake(words: tuple[str, ...], revision: str) -> tuple[str, ...]:
+    """What a client of a handshake revision can really be asked for.
+
+    The tasks extension belongs to the stateless era: only there can a result be a handle.
+    """
+    return tuple(word for word in words if word != TASKS and _SINCE.get(word, revision) <= revision)
 
 
 def as_capabilities(words: tuple[str, ...]) -> dict[str, Any]:

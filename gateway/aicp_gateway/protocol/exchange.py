@@ -151,8 +151,10 @@ class Exchange(ABC):
             body[1:],
         )
 
-    def log(self, body: bytes) -> bytes:
-        """The notification for a log message of a service."""
+    def log(self, body: bytes) -> bytes | None:
+        """The notification for a log message of a service; None: the client did not ask for any."""
+        if not self.log_level:
+            return None
         return b'{"jsonrpc":"2.0","method":"notifications/message","params":%b}' % body
 
     # Requests of both eras

@@ -13,7 +13,7 @@ from aicp_common.errors import AicpError, InvalidArgument, NotFound
 from aicp_gateway.catalogue import Catalogue
 from aicp_gateway.protocol import params as wire
 from aicp_gateway.protocol.actions import Action, Answers, Ask, Call, Send, Unwatch
-from aicp_gateway.protocol.capabilities import HANDSHAKE_OFFER, TASKS, read_capabilities
+from aicp_gateway.protocol.capabilities import HANDSHAKE_OFFER, in_handshake, read_capabilities
 from aicp_gateway.protocol.exchange import EMPTY, SERVER_INFO, Exchange, new_request_id
 from aicp_gateway.protocol.jsonrpc import (
     INVALID_PARAMS,
@@ -135,10 +135,10 @@ class Handshake(Exchange):
             can = read_capabilities(bytes(params.capabilities))
         except ValueError as error:
             raise Fault(INVALID_PARAMS, str(error), request.id) from None
+        revision = negotiate(params.protocol_version)
         self.agreed = Agreed(
-            revision=negotiate(params.protocol_version),
-            # The extension belongs to the stateless era: only there can a result be a handle.
-            can=tuple(word for word in can if word != TASKS),
+            revision=revision,
+            can=in_handshake(can, revision),
             client_name=params.client_info.name[:200],
             client_version=params.client_info.version[:100],
         )
