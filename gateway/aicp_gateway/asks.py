@@ -64,16 +64,25 @@ class Asks:
         loop = asyncio.get_running_loop()
         futures: dict[str, asyncio.Future[Answered]] = {id: loop.create_future() for id in ask.requests}
         self._waiting |= {id: (session, future) for id, future in futures.items()}
-        given_up = self._given_up[session, ask.call.id] = loop.create_future()
-        all_answered = asyncio.gather(*futures.values())
+        # Set when the last answer is here, or when the client has given up.
+        over: asyncio.Future[None] = loop.create_future()
+        self._given_up[session, ask.call.id] = over
+
+        def look(_: asyncio.Future[Answered]) -> None:
+            if not over.done() and all(future.done() for future in futures.values()):
+                over.set_result(None)
+
+        for future in futures.values():
+            future.add_done_callback(look)
         try:
             for message in ask.requests.values():
                 await write(message)
-            await asyncio.wait((all_answered, given_up), timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            if not all_answered.done():
-                if given_up.done():
-                    raise Conflict(f"the client cancelled {ask.call.label} while it was asked")
-                keys = ", ".join(ask.keys[id] for id, future in futures.items() if not future.done())
+            await asyncio.wait((over,), timeout=self._timeout_s)
+            missing = [ask.keys[id] for id, future in futures.items() if not future.done()]
+            if missing and over.done():
+                raise Conflict(f"the client cancelled {ask.call.label} while it was asked")
+            if missing:
+                keys = ", ".join(missing)
                 raise DeadlineExceeded(
                     f"the client did not answer within {self._timeout_s:.0f} s what {ask.call.label} asked it: {keys}"
                 )
@@ -88,7 +97,6 @@ class Asks:
                     await write(_withdrawal(id))
             raise
         finally:
-            all_answered.cancel()
             del self._given_up[session, ask.call.id]
             for id in futures:
                 del self._waiting[id]
