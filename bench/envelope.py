@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from aicp_common.bus import Bus
 from aicp_common.envelope import Envelope, Principal, pack, unpack
-from bench.rounds import Contestant, take_turns
+from bench.rounds import Contestant, table, take_turns
 from tests.support.processes import Backend
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
@@ -53,7 +53,7 @@ def _answer_for_ever(url: str) -> None:
     uvloop.run(main())
 
 
-async def measure(backend: Backend, rounds: int, operations: int) -> list[Contestant]:
+async def measure(backend: Backend, rounds: int, operations: int) -> str:
     """Request and reply with another process, `IN_FLIGHT` at once."""
     process = multiprocessing.get_context("spawn").Process(
         target=_answer_for_ever, args=(backend.nats_url,), daemon=True
@@ -97,7 +97,7 @@ async def measure(backend: Backend, rounds: int, operations: int) -> list[Contes
         await bus.close()
         process.terminate()
         process.join()
-    return contestants
+    return table(contestants)
 
 
 async def _until_answered(client: Client) -> None:

@@ -4,17 +4,17 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 
-from bench.rounds import Contestant, Work, take_turns
+from bench.rounds import Contestant, Work, table, take_turns
 from tests.gateway.client import RawClient
 from tests.support.processes import Backend, GatewayProcess, ServiceProcess
 
 PAIRS = 16
 
 
-async def measure(backend: Backend, rounds: int, operations: int) -> list[Contestant]:
+async def measure(backend: Backend, rounds: int, operations: int) -> str:
     """`PAIRS` requesters, each with a worker of its own, all on this machine."""
     services = [ServiceProcess("statehub", backend).start(), ServiceProcess("router", backend).start()]
-    gateway = GatewayProcess(backend, {"REQUIRED_SERVICES": "router,statehub"})
+    gateway = GatewayProcess(backend, {"REQUIRED_SERVICES": "router,statehub"}, module="aicp_gateway")
     gateway.start()
     for service in (*services, gateway):
         service.wait()
@@ -40,7 +40,7 @@ async def measure(backend: Backend, rounds: int, operations: int) -> list[Contes
                 loops.append(hand_over)
             contestants = [Contestant("route, claim, submit, result", loops)]
             await take_turns(contestants, rounds, operations)
-            return contestants
+            return table(contestants)
     finally:
         for task in working:
             task.cancel()

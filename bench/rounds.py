@@ -79,3 +79,8 @@ def machine() -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{len(names)} cores of {names[0] if names else platform.machine()}, Python {platform.python_version()}"
+
+
+def rows(figures: dict[str, str]) -> str:
+    """A Markdown table of figures by name."""
+    return "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {figure} |" for name, figure in figures.items())])

@@ -1,34 +1,48 @@
-"""A tool call through gateway, NATS and a one-line tool service, beside the floor: what the parts alone can do.
+"""A tool call through gateway, NATS and a one-line tool service: beside what the parts alone can do, and beside the
+official Python SDK's server.
 
-The floor is a bare WebSocket server that parses the JSON, asks an echo process over NATS and answers.
+The floor is a bare WebSocket server that parses the JSON, asks an echo process over NATS and answers. The official
+server has its tool in its own process and no authentication.
 """
 
 import asyncio
-import itertools
 import json
 import multiprocessing
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-import httpx2 as httpx
 import nats
 import uvloop
-import websockets
 from nats.aio.msg import Msg
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection, serve
 
-from bench.rounds import Contestant, Work, take_turns
-from tests.support.processes import Backend, GatewayProcess, ServiceProcess, free_port
+from bench import official_sdk
+from bench.clients import Client, HttpClient, WebSocketClient
+from bench.rounds import Contestant, Work, rows, table, take_turns
+from bench.servers import ECHO, INITIALIZE, META, REVISION, STATELESS_REVISION, bearer, plugin_and_gateway
+from tests.support.processes import Backend, free_port
 
 CONNECTIONS = 20
 IN_FLIGHT = 4
 
-INITIALIZE = {
-    "protocolVersion": "2025-11-25",
-    "capabilities": {},
-    "clientInfo": {"name": "bench", "version": "1"},
+STATELESS_ECHO = {**ECHO, "_meta": META}
+STATELESS_HEADERS = {
+    "MCP-Protocol-Version": STATELESS_REVISION,
+    "Mcp-Method": "tools/call",
+    "Mcp-Name": "echo",
 }
-CALL = {"name": "echo", "arguments": {"text": "analyse this"}}
+
+FLOOR = "floor: bare WebSocket, JSON, NATS echo"
+
+WEBSOCKET = f"WebSocket, {REVISION}"
+WEBSOCKET_STATELESS = f"WebSocket, {STATELESS_REVISION}"
+HTTP_STATELESS = f"Streamable HTTP, {STATELESS_REVISION}"
+HTTP_SESSION = f"Streamable HTTP with a session, {REVISION}"
+
+Headers = Mapping[str, str]
+Authorize = Callable[[str], Headers]
+"""Headers that say who an agent is."""
 
 
 def _floor_server(url: str, port: int) -> None:
@@ -68,102 +82,89 @@ def _floor_echo(url: str) -> None:
     uvloop.run(main())
 
 
-class _Socket:
-    """Overlapping requests on one WebSocket."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._ids = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[None]] = {}
-        self._reader = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        async for frame in self._socket:
-            message = json.loads(frame)
-            if "result" not in message or message["result"].get("isError"):
-                raise RuntimeError(f"not an answer: {frame!r}")
-            self._waiting.pop(message["id"]).set_result(None)
-
-    async def request(self, method: str, params: object) -> None:
-        id = next(self._ids)
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[id] = answered
-        await self._socket.send(json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
-        await answered
-
-    async def call(self) -> None:
-        await self.request("tools/call", CALL)
-
-
-async def _sockets(stack: AsyncExitStack, url: str, *, initialize: bool) -> list[Work]:
-    workers: list[Work] = []
-    for number in range(CONNECTIONS):
-        address = f"{url}?agent=bench-{number}"
-        connection = await stack.enter_async_context(websockets.connect(address, compression=None))
-        socket = _Socket(connection)
-        if initialize:
-            await socket.request("initialize", INITIALIZE)
-        workers += [socket.call] * IN_FLIGHT
-    return workers
-
-
-async def _http(stack: AsyncExitStack, url: str) -> list[Work]:
-    workers: list[Work] = []
-    ids = itertools.count(1)
-    for number in range(CONNECTIONS):
-        address = f"{url}?agent=bench-{number}"
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
-        headers = {"accept": "application/json, text/event-stream"}
-        begin = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": INITIALIZE}
-        answer = await client.post(address, json=begin, headers=headers)
-        headers["mcp-session-id"] = answer.headers["mcp-session-id"]
-
-        async def call(
-            client: httpx.AsyncClient = client, address: str = address, headers: dict[str, str] = headers
-        ) -> None:
-            message = {"jsonrpc": "2.0", "id": next(ids), "method": "tools/call", "params": CALL}
-            answer = await client.post(address, json=message, headers=headers)
-            if "result" not in answer.json():
-                raise RuntimeError(f"not an answer: {answer.text}")
-
-        workers += [call] * IN_FLIGHT
-    return workers
-
-
-async def measure(backend: Backend, rounds: int, operations: int) -> list[Contestant]:
-    """`CONNECTIONS` connections with `IN_FLIGHT` calls each."""
-    context = multiprocessing.get_context("spawn")
-    port = free_port()
-    processes = [
-        context.Process(target=_floor_server, args=(backend.nats_url, port), daemon=True),
-        context.Process(target=_floor_echo, args=(backend.nats_url,), daemon=True),
-    ]
-    for process in processes:
-        process.start()
-    plugin = ServiceProcess("fixture", backend, module="tests.gateway.plugin").start()
-    gateway = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"})
-    gateway.start()
-    plugin.wait()
-    gateway.wait()
-    try:
-        async with AsyncExitStack() as stack:
+async def measure(backend: Backend, rounds: int, operations: int) -> str:
+    """`CONNECTIONS` clients with `IN_FLIGHT` calls each."""
+    floor, official = free_port(), free_port()
+    with (
+        _running(_floor_server, backend.nats_url, floor),
+        _running(_floor_echo, backend.nats_url),
+        _running(official_sdk.serve, official),
+        plugin_and_gateway(backend) as (_, gateway),
+    ):
+        for port in (floor, official):
             await _until_listening(port)
-            contestants = [
-                Contestant(
-                    "floor: bare WebSocket, JSON, NATS echo",
-                    await _sockets(stack, f"ws://127.0.0.1:{port}", initialize=False),
-                ),
-                Contestant("gateway, WebSocket", await _sockets(stack, gateway.ws_url, initialize=True)),
-                Contestant("gateway, Streamable HTTP with a session", await _http(stack, gateway.http_url)),
-            ]
-            await take_turns(contestants, rounds, operations)
-            return contestants
+        official_url = f"127.0.0.1:{official}/mcp"
+        contestants = [Contestant(FLOOR, await _sockets(f"ws://127.0.0.1:{floor}", _nobody, None, ECHO))]
+        contestants += await _contestants("gateway", gateway.ws_url, gateway.http_url, bearer)
+        contestants += await _contestants("official SDK", f"ws://{official_url}", f"http://{official_url}", _nobody)
+        contestants.append(
+            Contestant(f"gateway, {HTTP_SESSION}", await _posts(gateway.http_url, bearer, {}, ECHO, session=True))
+        )
+        await take_turns(contestants, rounds, operations)
+        by_name = {each.name: each.median_per_second for each in contestants}
+        times = {
+            transport: f"{by_name[f'gateway, {transport}'] / by_name[f'official SDK, {transport}']:.2f} times"
+            for transport in (WEBSOCKET, WEBSOCKET_STATELESS, HTTP_STATELESS)
+        }
+        return "\n\n".join([table(contestants), "Calls a second, the gateway beside the official SDK:", rows(times)])
+
+
+async def _contestants(name: str, ws_url: str, http_url: str, authorize: Authorize) -> list[Contestant]:
+    return [
+        Contestant(f"{name}, {WEBSOCKET}", await _sockets(ws_url, authorize, INITIALIZE, ECHO)),
+        Contestant(f"{name}, {WEBSOCKET_STATELESS}", await _sockets(ws_url, authorize, None, STATELESS_ECHO)),
+        Contestant(f"{name}, {HTTP_STATELESS}", await _posts(http_url, authorize, STATELESS_HEADERS, STATELESS_ECHO)),
+    ]
+
+
+async def _sockets(
+    url: str, authorize: Authorize, initialize: Mapping[str, object] | None, call: Mapping[str, object]
+) -> list[Work]:
+    workers: list[Work] = []
+    for number in range(CONNECTIONS):
+        client = await WebSocketClient.connect(url, authorize(f"bench-{number}"))
+        if initialize is not None:
+            await client.request("initialize", initialize)
+            client.notify("notifications/initialized")
+        workers += [_calls(client, call)] * IN_FLIGHT
+    return workers
+
+
+async def _posts(
+    url: str, authorize: Authorize, headers: Headers, call: Mapping[str, object], *, session: bool = False
+) -> list[Work]:
+    """HTTP/1.1 has one request at a time on each connection, so there are more connections."""
+    workers: list[Work] = []
+    for number in range(CONNECTIONS * IN_FLIGHT):
+        client = await HttpClient.connect(url, {**authorize(f"bench-{number % CONNECTIONS}"), **headers})
+        if session:
+            await client.request("initialize", INITIALIZE)
+            client.keep_session()
+        workers.append(_calls(client, call))
+    return workers
+
+
+def _calls(client: Client, call: Mapping[str, object]) -> Work:
+    async def work() -> None:
+        await client.request("tools/call", call)
+
+    return work
+
+
+def _nobody(agent: str) -> Headers:
+    return {}
+
+
+@contextmanager
+def _running(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
+    """A process of its own, for as long as the block."""
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)
+    process.start()
+    try:
+        yield
     finally:
-        gateway.stop()
-        plugin.stop()
-        for process in processes:
-            process.terminate()
-            process.join()
+        process.terminate()
+        process.join()
 
 
 async def _until_listening(port: int) -> None:
