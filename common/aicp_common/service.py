@@ -1,6 +1,7 @@
 """A service: a NATS micro service whose methods are typed functions, with its tools announced and its health served."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -136,6 +137,7 @@ class Service(Surface, Generic[SettingsT]):
                     return
             await self.bus.flush()
             self._ready = True
+            _spare_the_collector()
             log.info("%s is ready", self.name)
             await self._stop.wait()
             log.info("%s stops", self.name, extra={"calls_in_flight": self._calls.in_flight})
@@ -233,6 +235,17 @@ class Service(Surface, Generic[SettingsT]):
         """Take no more calls, and begin with those that are here already; `micro.stop` would drop them."""
         if self.bus.connected:
             await self.bus.finish([endpoint._subscription for endpoint in micro._endpoints if endpoint._subscription])
+
+
+def _spare_the_collector() -> None:
+    """Let the collector of reference cycles look less often, and never at what stays.
+
+    A call leaves few cycles behind and makes hundreds of objects: with Python's defaults the collector took a tenth of
+    the gateway's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def instance_name(name: str, settings: Settings) -> str:

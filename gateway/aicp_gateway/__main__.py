@@ -8,6 +8,7 @@ from typing import Any
 
 import uvicorn
 from nats.aio.msg import Msg
+from uvicorn.server import ServerState
 
 from aicp_common import subjects
 from aicp_common.admin import Admin, QuietServer, listen
@@ -27,11 +28,12 @@ from aicp_gateway.sessions import Sessions
 from aicp_gateway.settings import GatewaySettings
 from aicp_gateway.statekey import shared_key
 from aicp_gateway.streams import Streams
+from aicp_gateway.textsocket import TextSocket
 from aicp_gateway.watches import Watches
+from aicp_gateway.websocket import WebSocketConnection
 
 log = logging.getLogger("aicp_gateway")
 
-PING_INTERVAL_S = 20.0
 REQUIRED_PATIENCE_S = 15.0
 """How long a gateway that starts waits for the required services; what is there then is better than nothing."""
 
@@ -77,12 +79,7 @@ class Gateway:
         config = uvicorn.Config(
             App(self._hub, Admin(self._service.check)),
             http=HttpProtocol,
-            ws="websockets-sansio",
-            # A message that is over our own limit is still read up to this one, so that it can be answered.
-            ws_max_size=4 * settings.max_message_bytes,
-            ws_ping_interval=PING_INTERVAL_S,
-            ws_ping_timeout=PING_INTERVAL_S,
-            ws_per_message_deflate=False,
+            ws=self._websocket,  # type: ignore[arg-type]  # uvicorn calls it like a class
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -92,10 +89,6 @@ class Gateway:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
         )
-        # uvicorn takes an upgrade that was answered with plain HTTP for a fault of the application.
-        logging.getLogger("uvicorn.error").addFilter(
-            lambda record: "without completing handshake" not in record.getMessage()
-        )
         self._server = QuietServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=sockets))
         if not settings.jwt_required and settings.host not in ("127.0.0.1", "::1", "localhost"):
@@ -104,6 +97,10 @@ class Gateway:
             )
         for sock in sockets:
             log.info("listening on %s:%d", *sock.getsockname()[:2])
+
+    def _websocket(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> TextSocket:
+        """What uvicorn hands a connection to that wants to be a WebSocket."""
+        return WebSocketConnection(self._hub, server_state)
 
     async def stop(self) -> None:
         """Close the ports and the connections."""
@@ -171,6 +168,10 @@ class Gateway:
         """What /ready answers beside what every service does."""
         return {"services": self._hub.catalogue.services, "connections": self._hub.presence.connections}
 
+    async def beat(self) -> None:
+        """See `Heartbeat`."""
+        await self._hub.heartbeat.beat_for_ever()
+
     async def repeat_presence(self) -> None:
         """See `Presence`."""
         await self._hub.presence.repeat_for_ever()
@@ -190,6 +191,7 @@ def build(service: Service[GatewaySettings]) -> None:
     service.at_stop(gateway.stop)
     service.also_check(gateway.check)
     service.background("catalogue", gateway.forget_silent_for_ever)
+    service.background("heartbeat", gateway.beat)
     service.background("presence", gateway.repeat_presence)
 
 

@@ -1,10 +1,9 @@
-"""The ASGI application: both transports, on every port, and the health paths."""
+"""The ASGI application: Streamable HTTP and the health paths, on every port. See `websocket.py` for WebSockets."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aicp_common.admin import PATHS, Admin, respond
-from aicp_common.envelope import encode_json
 from aicp_common.errors import AicpError
 from aicp_gateway.http import HttpRequest, refuse
 from aicp_gateway.httpparser import CONNECTION
@@ -12,9 +11,7 @@ from aicp_gateway.hub import Hub
 from aicp_gateway.identity import challenge, facts_of
 from aicp_gateway.metrics import REFUSED
 from aicp_gateway.post import JSON
-from aicp_gateway.websocket import WebSocketConnection
-
-ENDPOINT = "/mcp"
+from aicp_gateway.websocket import ENDPOINT, nothing_at
 
 AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
 AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
@@ -28,11 +25,11 @@ class App:
         self._admin = admin
 
     async def __call__(self, scope: dict[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
-        if scope["type"] == "http" and scope["path"] in PATHS:
+        if scope["path"] in PATHS:
             await self._look(scope, receive, send)
             return
         if scope["path"].rstrip("/") != ENDPOINT:
-            await self._nothing_here(scope, send)
+            await respond(send, 404, nothing_at(scope["path"]), JSON)
             return
         facts = facts_of(scope)
         try:
@@ -40,15 +37,10 @@ class App:
             caller = self._hub.identity.caller(facts)
         except AicpError as error:
             REFUSED.labels(error.code).inc()
-            if scope["type"] == "websocket":
-                send = _as_websocket_answer(send)
             await refuse(send, error, challenge(error))
             return
-        if scope["type"] == "websocket":
-            await WebSocketConnection(self._hub, caller, receive, send).serve(scope)
-        else:
-            connection = scope["extensions"][CONNECTION]
-            await HttpRequest(self._hub, facts, caller, connection, receive, send).serve(scope["method"])
+        connection = scope["extensions"][CONNECTION]
+        await HttpRequest(self._hub, facts, caller, connection, receive, send).serve(scope["method"])
 
     async def _look(self, scope: dict[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
         try:
@@ -59,23 +51,3 @@ class App:
             await refuse(send, error)
         else:
             await self._admin(scope, receive, send)
-
-    async def _nothing_here(self, scope: dict[str, Any], send: AsgiSend) -> None:
-        if scope["type"] == "websocket":
-            send = _as_websocket_answer(send)
-        body = encode_json(
-            {
-                "error": f"nothing at {scope['path'][:200]}",
-                "hint": f"this is an AICP hub: connect an MCP client to {ENDPOINT}, over WebSocket or Streamable HTTP",
-            }
-        )
-        await respond(send, 404, body, JSON)
-
-
-def _as_websocket_answer(send: AsgiSend) -> AsgiSend:
-    """Answer an upgrade with plain HTTP, before there is a WebSocket. ASGI "WebSocket Denial Response" extension."""
-
-    async def answer(event: dict[str, Any]) -> None:
-        await send({**event, "type": event["type"].replace("http.", "websocket.http.", 1)})
-
-    return answer

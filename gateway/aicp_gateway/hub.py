@@ -7,6 +7,7 @@ from aicp_common.bus import Bus
 from aicp_gateway.asks import Asks
 from aicp_gateway.catalogue import Catalogue
 from aicp_gateway.dispatch import Dispatch
+from aicp_gateway.heartbeat import Heartbeat
 from aicp_gateway.identity import Identity
 from aicp_gateway.notices import Notices
 from aicp_gateway.presence import Presence
@@ -40,6 +41,7 @@ class Hub:
     asks: Asks
     streams: Streams
     sealer: StateSealer
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
     clients: set[Notices] = field(default_factory=set)
     """Everyone who can be told something now."""
     connections: set[Closable] = field(default_factory=set)

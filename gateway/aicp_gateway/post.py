@@ -64,6 +64,7 @@ class PostAnswer:
         self._number = 0
         self._gone = False
         self._closed = False
+        self._given = False
         self._lock = asyncio.Lock()
         self._keep_alive: asyncio.TimerHandle | None = None
         self._commenting: asyncio.Task[None] | None = None
@@ -106,12 +107,16 @@ class PostAnswer:
             # Whether the connection is lost is known a turn of the loop after it was.
             await asyncio.sleep(0)
         async with self._lock:
+            if self._given:
+                # Half of it may be on its way to a client that does not read.
+                return
+            if self._stream and self._gone and hands_over:
+                raise Away("nobody was there when the answer came")
+            self._given = True
             if not self._stream:
                 await self._connection.respond(send.status, send.message)
                 self.done = True
                 return
-            if self._gone and hands_over:
-                raise Away("nobody was there when the answer came")
             await self._event(send.message, final=True)
             self.done = True
             if not self._gone:

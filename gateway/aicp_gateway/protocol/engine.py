@@ -95,13 +95,18 @@ class Conversation:
             return [_refusal(fault)]
         return self._take(data, headers)
 
-    def finish(self, request: Call | Listen) -> None:
+    def finish(self, request: Call | Listen) -> bool:
         """The request's answer has been given to the client: its id is free, and one more may be in flight.
 
         Not before, or the answers for a client that does not read would pile up without bound.
+
+        Returns:
+            Whether the request was still under way; False when the client has cancelled it meanwhile.
         """
-        if self._in_flight.get(request.id) is request:
-            del self._in_flight[request.id]
+        if self._in_flight.get(request.id) is not request:
+            return False
+        del self._in_flight[request.id]
+        return True
 
     def _take(self, data: bytes, headers: Mapping[str, str] | None) -> list[Action]:
         try:

@@ -4,12 +4,15 @@ import runpy
 import sys
 from unittest import mock
 
+from uvicorn.server import ServerState
+
 from aicp_common.admin import Admin
 from aicp_common.errors import AicpError
-from aicp_gateway import app
+from aicp_gateway import app, websocket
 from aicp_gateway.hub import Hub
 from tests.support.checked.app import Checked
 from tests.support.checked.report import EXIT_VIOLATION, Report
+from tests.support.checked.websocket import OverheardConnection
 
 
 def main() -> None:
@@ -27,7 +30,11 @@ def main() -> None:
         return Checked(plain(hub, admin), report, revision_of)
 
     try:
-        with mock.patch.object(app, "App", checked):
+
+        def overheard(hub: Hub, server_state: ServerState) -> OverheardConnection:
+            return OverheardConnection(hub, server_state, report)
+
+        with mock.patch.object(app, "App", checked), mock.patch.object(websocket, "WebSocketConnection", overheard):
             runpy.run_module("aicp_gateway", run_name="__main__", alter_sys=True)
     finally:
         if report.violations:
