@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import socket
 import time
 from typing import Any
@@ -74,6 +75,9 @@ class Gateway:
 
     async def start(self) -> None:
         """Open the ports."""
+        # A connection is an open file, and the usual soft limit is 1024 of them.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         settings = self._service.settings
         sockets = self._sockets()
         config = uvicorn.Config(

@@ -5,12 +5,13 @@ from typing import Any
 
 from aicp_common.admin import PATHS, Admin, respond
 from aicp_common.errors import AicpError
-from aicp_gateway.http import HttpRequest, refuse
+from aicp_gateway.http import HttpRequest
 from aicp_gateway.httpparser import CONNECTION
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import challenge, facts_of
 from aicp_gateway.metrics import REFUSED
-from aicp_gateway.post import JSON
+from aicp_gateway.protocol.jsonrpc import NULL
+from aicp_gateway.refusal import JSON, peek_id, refuse
 from aicp_gateway.websocket import ENDPOINT, nothing_at
 
 AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
@@ -37,7 +38,8 @@ class App:
             caller = self._hub.identity.caller(facts)
         except AicpError as error:
             REFUSED.labels(error.code).inc()
-            await refuse(send, error, challenge(error))
+            id = await peek_id(facts.headers, receive) if scope["method"] == "POST" else NULL
+            await refuse(send, error, challenge(error), id)
             return
         connection = scope["extensions"][CONNECTION]
         await HttpRequest(self._hub, facts, caller, connection, receive, send).serve(scope["method"])

@@ -22,12 +22,13 @@ from aicp_gateway.httpparser import Connection
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import GUEST_PREFIX, Caller, Facts
 from aicp_gateway.metrics import MESSAGES
-from aicp_gateway.post import JSON, PostAnswer
+from aicp_gateway.post import PostAnswer
 from aicp_gateway.protocol.actions import Action, Answered, Batch, Call, Cancel, Listen, Send, Unwatch
 from aicp_gateway.protocol.engine import Conversation
 from aicp_gateway.protocol.headers import VERSION
-from aicp_gateway.protocol.jsonrpc import INVALID_REQUEST, encode_error
+from aicp_gateway.protocol.jsonrpc import INVALID_REQUEST, NULL, encode_error, id_of
 from aicp_gateway.protocol.revisions import HANDSHAKE, STATELESS
+from aicp_gateway.refusal import JSON, peek_id, refuse
 from aicp_gateway.sessions import Control, Session
 from aicp_gateway.streams import parse_event_id
 
@@ -61,6 +62,8 @@ class HttpRequest:
         self._takes_streams = False
         self._receive = receive
         self._send = send
+        self._read: bytes | None = None
+        """The body, once it has been read."""
         self._dispatch = hub.dispatch_http
         self._lost = False
         """Whether the client has gone and cannot come back."""
@@ -81,7 +84,12 @@ class HttpRequest:
                     allowed = b"POST" if stateless else b"GET, POST, DELETE"
                     await respond(self._send, 405, b"", JSON, [(b"allow", allowed)])
         except AicpError as error:
-            await refuse(self._send, error)
+            await refuse(self._send, error, id=await self._request_id(method))
+
+    async def _request_id(self, method: str = "POST") -> bytes:
+        if self._read is not None:
+            return id_of(self._read)
+        return await peek_id(self._facts.headers, self._receive) if method == "POST" else NULL
 
     async def _post(self) -> None:
         headers = self._facts.headers
@@ -297,11 +305,12 @@ class HttpRequest:
             received += len(chunk)
             size = max(size, received)
             if not event.get("more_body", False):
-                return b"".join(chunks)
+                self._read = b"".join(chunks)
+                return self._read
         raise TooLarge(f"the message has {size} bytes or more", expected=f"at most {limit}")
 
     async def _reject(self, status: int, message: str) -> None:
-        await respond(self._send, status, encode_error(b"null", INVALID_REQUEST, message), JSON)
+        await respond(self._send, status, encode_error(await self._request_id(), INVALID_REQUEST, message), JSON)
 
 
 @lru_cache(maxsize=256)
@@ -314,9 +323,3 @@ def _taken(accept: str) -> tuple[bool, bool]:
     """Whether a client takes JSON, and whether it takes event streams."""
     anything = "*/*" in accept
     return anything or JSON in accept or "application/*" in accept, anything or EVENT_STREAM in accept
-
-
-async def refuse(send: AsgiSend, error: AicpError, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-    """An HTTP error answer with a JSON-RPC error as its body."""
-    body = encode_error(b"null", error.jsonrpc_code, str(error), error.as_dict())
-    await respond(send, error.http_status, body, JSON, headers)

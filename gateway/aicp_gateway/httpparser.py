@@ -154,7 +154,8 @@ class _Turn:
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         close = b"" if cycle.keep_alive else b"connection: close\r\n"
-        head = b"content-type: application/json\r\ncontent-length: %d\r\n%b\r\n" % (len(body), close)
+        date = b"".join(b"%b: %b\r\n" % each for each in cycle.default_headers)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\n%b%b\r\n" % (len(body), date, close)
         cycle.transport.write(STATUS_LINE[status] + head + body)
         cycle.message_event.set()
         if not cycle.keep_alive:

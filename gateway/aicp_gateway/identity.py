@@ -1,5 +1,6 @@
 """Who is calling: from a bearer token, or on an open hub from the name that the client gives itself."""
 
+import hashlib
 import secrets
 import time
 from collections.abc import Mapping
@@ -54,7 +55,7 @@ class Identity:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         # HTTP clients send their token with each request, and to verify one takes a quarter of a request's time.
-        self._known: dict[str, Caller] = {}
+        self._known: dict[bytes, Caller] = {}
         names = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
         self._hosts = _LOOPBACK | names | {settings.host.lower()}
 
@@ -94,14 +95,19 @@ class Identity:
     def _from_token(self, facts: Facts) -> Caller:
         kind, _, token = facts.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
-            raise Unauthenticated("a token is needed", expected="the header Authorization: Bearer TOKEN")
-        known = self._known.get(token)
+            raise Unauthenticated(
+                "a token is needed",
+                expected="the header Authorization: Bearer TOKEN",
+                hint="whoever runs the hub makes one with: aicp token --sub NAME",
+            )
+        key = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(key)
         if known is not None and known.lasts_s():
             return known
         caller = self._verify(token.strip())
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        self._known[token] = caller
+        self._known[key] = caller
         return caller
 
     def _verify(self, token: str) -> Caller:
@@ -115,7 +121,10 @@ class Identity:
                 options={"require": ["sub", "exp"], "verify_aud": bool(self._settings.jwt_audience)},
             )
         except jwt.PyJWTError as error:
-            raise Unauthenticated(f"the token is not valid: {str(error).lower()}") from error
+            raise Unauthenticated(
+                f"the token is not valid: {str(error).lower()}",
+                hint="whoever runs the hub makes a new one with: aicp token --sub NAME",
+            ) from error
         user = _text(claims, "sub", "")
         agent = id_from_text(_text(claims, "agent", user))
         _refuse_reserved(agent)

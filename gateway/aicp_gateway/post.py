@@ -29,8 +29,6 @@ from aicp_gateway.streams import event_id
 
 log = logging.getLogger(__name__)
 
-JSON = "application/json"
-
 
 class PostAnswer:
     """Gives the messages of one POST to its client. It is the `Channel` of its calls.

@@ -8,6 +8,8 @@ from aicp_common.bus import Bus
 from aicp_common.envelope import Principal, encode_json
 
 INTERVAL_S = 10.0
+AT_ONCE = 1000
+"""Agents that are told of in one message, so that it fits on the bus."""
 
 
 class Presence:
@@ -42,8 +44,9 @@ class Presence:
         """Say who is here every `INTERVAL_S` seconds, for routers that missed it."""
         while True:
             await asyncio.sleep(INTERVAL_S)
-            if self._connections:
-                await self._publish(agents=list(self._connections))
+            agents = list(self._connections)
+            for first in range(0, len(agents), AT_ONCE):
+                await self._publish(agents=agents[first : first + AT_ONCE])
 
     async def _publish(self, **change: list[tuple[str, str]]) -> None:
         await self._bus.publish(subjects.PRESENCE, encode_json({"gateway": self._gateway, **change}))

@@ -186,11 +186,10 @@ class Conversation:
         if action.id in self._in_flight:
             raise Fault(INVALID_REQUEST, f"a request with the id {action.id.decode()} is still under way", action.id)
         if len(self._in_flight) >= self._max_in_flight:
-            raise Fault(
-                Busy.jsonrpc_code,
-                f"{self._max_in_flight} requests are in flight, no more are taken before one has its answer",
-                action.id,
+            error = Busy(
+                f"{self._max_in_flight} requests are in flight", hint="no more are taken before one has its answer"
             )
+            raise Fault(error.jsonrpc_code, str(error), action.id, error.as_dict())
         self._in_flight[action.id] = action
 
 

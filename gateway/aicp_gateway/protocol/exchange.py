@@ -329,9 +329,8 @@ class Exchange(ABC):
 
     def _require(self, request: Request, scope: str, what: str) -> None:
         if not self.principal.may(scope):
-            raise Fault(
-                Forbidden.jsonrpc_code, f"{what} needs the scope {scope!r}, which the token does not have", request.id
-            )
+            error = Forbidden(f"{what} needs the scope {scope!r}, which the token does not have")
+            raise Fault(error.jsonrpc_code, str(error), request.id, error.as_dict())
 
 
 def _needed(asked: dict[str, Any]) -> str:

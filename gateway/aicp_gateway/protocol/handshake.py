@@ -63,7 +63,10 @@ class Handshake(Exchange):
         if method == "ping":
             return [Send(encode_result(request.id, EMPTY))]
         if not self.agreed.revision:
-            reason = f"{method[:80]} came before initialize; send initialize first"
+            reason = (
+                f"{method[:80]} came before initialize; send initialize first, or put the revision into params._meta"
+                " as 2026-07-28 has it"
+            )
             raise Fault(INVALID_REQUEST, reason, request.id, status=400)
         match method:
             case "tools/call":

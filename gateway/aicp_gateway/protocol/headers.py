@@ -120,7 +120,7 @@ def _check_param(title: str, given: str | None, value: Any) -> None:
 
 def _compare(title: str, given: str | None, wanted: str, *, decode: bool) -> None:
     if given is None:
-        raise Mismatch(f"the header {title} is missing")
+        raise Mismatch(f"the header {title} is missing; the body has {wanted[:80]!r}")
     if (_decode(title, given) if decode else given) != wanted:
         raise Mismatch(f"the header {title} is {given[:80]!r}, the body has {wanted[:80]!r}")
 

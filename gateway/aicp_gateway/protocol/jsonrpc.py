@@ -43,7 +43,7 @@ class Fault(Exception):
         self.message = message
         self.id = id
         self.data = data
-        self.status = 400 if id == NULL else status
+        self.status = 400 if id == NULL or code in (PARSE_ERROR, INVALID_REQUEST) else status
 
     def encode(self) -> bytes:
         """The error response."""
@@ -206,6 +206,12 @@ def _dig_out_id(data: bytes) -> bytes:
         return NULL if id is None else _echo(msgspec.json.encode(id))
     except (ValueError, RecursionError):
         return NULL
+
+
+def id_of(data: bytes) -> bytes:
+    """The id of the request in `data`, raw JSON; `null` where there is none that can be echoed."""
+    id = _salvage_id(data)
+    return _dig_out_id(data) if id == NULL else id
 
 
 def encode_result(id: bytes, result: bytes) -> bytes:
