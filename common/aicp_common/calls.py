@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 MAX_IN_FLIGHT = 10_000
 """Calls that one worker works on or waits in; beyond it callers are told that it is busy."""
 
+OVERTAKEN_S = 1.0
+"""How long a cancellation waits for a call that it has overtaken."""
+
 DRAIN_S = 2.0
 """How long a worker that stops lets its calls end."""
 
@@ -69,6 +72,8 @@ class Calls:
         self._working: set[asyncio.Task[None]] = set()
         self._began: dict[Request, float] = {}
         self._by_request: dict[str, set[asyncio.Task[None]]] = {}
+        self._cancelled: dict[str, float] = {}
+        """Request ids of no call that is here, with the time of their cancellation; the oldest first."""
 
     @property
     def in_flight(self) -> int:
@@ -108,6 +113,8 @@ class Calls:
             current_request_id.set(envelope.request_id)
             current_traceparent.set(envelope.traceparent)
             begin(CurrentCall(envelope, request))
+            if self._cancelled and self._cancelled.pop(request_id, 0.0) > time.monotonic() - OVERTAKEN_S:
+                raise asyncio.CancelledError
             if envelope.remaining_s() <= 0:
                 raise DeadlineExceeded(f"the deadline passed before {self._service} began with {name}")
             if tracing_enabled():
@@ -177,8 +184,21 @@ class Calls:
 
     async def on_cancel(self, message: Msg) -> None:
         """End the calls with the request id that the message holds."""
-        for task in self._by_request.get(message.data.decode(), ()):
+        request_id = message.data.decode()
+        tasks = self._by_request.get(request_id)
+        if tasks is None:
+            # Calls and cancellations come over different subscriptions, so one may overtake the call that it is for.
+            self._remember(request_id)
+            return
+        for task in tasks:
             task.cancel()
+
+    def _remember(self, request_id: str) -> None:
+        now = time.monotonic()
+        self._cancelled[request_id] = now
+        for oldest, at in list(self._cancelled.items())[:2]:
+            if now - at > OVERTAKEN_S or len(self._cancelled) > MAX_IN_FLIGHT:
+                del self._cancelled[oldest]
 
     async def _fail(self, request: Request, is_tool: bool, error: AicpError) -> None:
         if is_tool:

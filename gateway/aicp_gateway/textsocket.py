@@ -125,6 +125,10 @@ class TextSocket(asyncio.Protocol, ABC):
         """Whether no more messages are to be given to `on_text` now; see `work_off`."""
         return False
 
+    def answers_nothing(self, message: bytes) -> bool:
+        """Whether a message asks for no answer, so that it can be taken in of a client that does not read."""
+        return False
+
     # Sending
 
     @property
@@ -310,7 +314,7 @@ class TextSocket(asyncio.Protocol, ABC):
                 self._ponged = True
 
     def _message(self, message: bytes) -> None:
-        if self._held is not None or self.busy or not self.writable:
+        if self._held is not None or self.busy or not (self.writable or self.answers_nothing(message)):
             self._held = self._held or deque()
             self._held.append(message)
         else:

@@ -159,6 +159,10 @@ class WebSocketConnection(TextSocket):
         """See `TextSocket.busy`."""
         return self._busy
 
+    def answers_nothing(self, message: bytes) -> bool:
+        """See `TextSocket.answers_nothing`. A notification, as one that cancels what the client does not read."""
+        return b'"id"' not in message
+
     def on_text(self, message: bytes) -> None:
         """See `TextSocket.on_text`."""
         _messages.inc()

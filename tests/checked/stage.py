@@ -8,6 +8,8 @@ from typing import Any
 
 from tests.support.checked.app import Checked, Event, Receive, Scope, Send
 from tests.support.checked.report import Report
+from tests.support.checked.session import Session
+from tests.support.checked.talk import Talk
 
 STATELESS = "2026-07-28"
 LATEST = "2025-11-25"
@@ -28,7 +30,7 @@ SERVER_CAPABILITIES = {
 
 @dataclass(frozen=True)
 class Client:
-    """The client sends this."""
+    """The client sends this; bytes go in a binary frame."""
 
     message: Any
 
@@ -65,41 +67,18 @@ def text_of(message: Any) -> str:
     return message if isinstance(message, str) else json.dumps(message)
 
 
-async def over_websocket(*lines: Line, refusal: tuple[int, Any] | None = None) -> list[str]:
-    """One connection on which this is said, in this order; what is wrong with it.
-
-    Args:
-        lines: Bytes are sent as a binary frame.
-        refusal: The status and the body of an HTTP answer, instead of a connection.
-    """
+async def over_websocket(*lines: Line) -> list[str]:
+    """One connection on which this is said, in this order; what is wrong with it."""
     report = Notes()
-    incoming = deque[Event](_frame("receive", line.message) for line in lines if isinstance(line, Client))
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if refusal is not None:
-            status, message = refusal
-            headers = _encode({"content-type": "application/json"})
-            await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-            await send({"type": "websocket.http.response.body", "body": text_of(message).encode()})
-            return
-        await send({"type": "websocket.accept"})
-        for line in lines:
-            if isinstance(line, Client):
-                await receive()
-            else:
-                await send(_frame("send", line.message))
-
-    async def receive() -> Event:
-        return incoming.popleft()
-
-    await Checked(app, report, _no_session)({"type": "websocket", "path": "/mcp", "headers": []}, receive, _nobody)
+    talk = Talk(Session(), report, "websocket")
+    for line in lines:
+        if isinstance(line, Server):
+            talk.said(text_of(line.message))
+        elif isinstance(line.message, bytes):
+            talk.heard_nothing_readable()
+        else:
+            talk.heard(text_of(line.message))
     return report.take()
-
-
-def _frame(direction: str, message: Any) -> Event:
-    if isinstance(message, bytes):
-        return {"type": f"websocket.{direction}", "bytes": message}
-    return {"type": f"websocket.{direction}", "text": text_of(message)}
 
 
 class Web:
@@ -215,10 +194,6 @@ def _encode(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
 
 async def _nobody(event: Event) -> None:
     pass
-
-
-async def _no_session(session: str) -> str | None:
-    return None
 
 
 def handshake(

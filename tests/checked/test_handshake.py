@@ -1,6 +1,5 @@
 """The rules of the handshake era that no schema expresses."""
 
-import json
 from typing import Any
 
 import pytest
@@ -130,17 +129,6 @@ async def test_a_broken_request_may_be_answered_with_its_id_and_an_error_alone()
 async def test_what_is_said_is_json(text: str) -> None:
     (fault,) = await after_handshake(Client(CALL), Server(text))
     assert fault.startswith(f"{LATEST} : not JSON: ")
-
-
-async def test_what_is_said_is_text() -> None:
-    faults = await after_handshake(Client(CALL), Server(json.dumps(DONE).encode()))
-    assert faults == [f"{LATEST} : a binary frame; MCP messages are text frames"]
-
-
-async def test_a_refused_connection_is_told_why_in_an_error() -> None:
-    assert await over_websocket(refusal=(401, WITHOUT_ID)) == []
-    assert await over_websocket(refusal=(401, {**WITHOUT_ID, "id": None}))
-    assert await over_websocket(refusal=(401, {"error": "no"}))
 
 
 async def test_what_is_said_is_an_object() -> None:

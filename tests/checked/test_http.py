@@ -153,8 +153,9 @@ async def test_what_another_gateway_was_asked_may_be_answered_on_a_resumed_strea
     cancels = notice("notifications/cancelled", requestId="q")
     resumed = {**IN_SESSION, "last-event-id": "1"}
     assert await web.stream("", [NEWS, progress, cancels, DONE], sent=resumed, method="GET") == []
-    wrong = {"jsonrpc": "2.0", "id": 1, "error": {"code": 5}}
-    assert await web.stream("", [wrong], sent=resumed, method="GET")
+    for field, wrong in (("error", {"code": 5}), ("result", [])):
+        faults = await web.stream("", [{"jsonrpc": "2.0", "id": 1, field: wrong}], sent=resumed, method="GET")
+        assert len(faults) == 1
 
 
 async def test_progress_of_what_another_gateway_was_asked_may_come_on_the_stream_of_a_session() -> None:

@@ -4,21 +4,27 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from tests.gateway.revisions import STATELESS, meta
+
 
 class RawClient:
-    """JSON-RPC over one WebSocket. Answers and notifications are sorted by a reader, so calls may overlap."""
+    """JSON-RPC over one WebSocket. What comes in is sorted by a reader, so calls may overlap."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
+        self.heard: list[dict[str, Any]] = []
+        """Everything that came, in order."""
         self.notifications: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.orphans: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        """Answers whose id is null or nobody's."""
+        self.requests: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        """What the server asked."""
+        self.orphans: asyncio.Queue[Any] = asyncio.Queue()
+        """Answers whose id is null or nobody's, and batches."""
         self._ids = itertools.count(1000)
         self._waiting: dict[Any, asyncio.Future[dict[str, Any]]] = {}
 
@@ -38,12 +44,19 @@ class RawClient:
     async def _read(self) -> None:
         async for frame in self.socket:
             message = json.loads(frame)
-            if "method" in message:
-                await self.notifications.put(message)
+            self.heard.append(message)
+            if isinstance(message, list):
+                await self.orphans.put(message)
+            elif "method" in message:
+                await (self.requests if "id" in message else self.notifications).put(message)
             elif (waiting := self._waiting.pop(message.get("id"), None)) is not None:
                 waiting.set_result(message)
             else:
                 await self.orphans.put(message)
+
+    def new_id(self) -> int:
+        """An id that no request had."""
+        return next(self._ids)
 
     async def send(self, message: Any) -> None:
         """Send a text frame: a text as it is, anything else as JSON."""
@@ -54,21 +67,39 @@ class RawClient:
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[message["id"]] = answer
         await self.send(message)
-        return await asyncio.wait_for(answer, 60)
+        return await asyncio.wait_for(answer, 30)
 
     async def request(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """A request with an id of its own; the whole answer."""
-        message: dict[str, Any] = {"jsonrpc": "2.0", "id": next(self._ids), "method": method}
+        message: dict[str, Any] = {"jsonrpc": "2.0", "id": self.new_id(), "method": method}
         if params is not None:
             message["params"] = params
         return await self.exchange(message)
 
-    async def initialize(self, revision: str = "2025-11-25") -> dict[str, Any]:
+    async def stateless(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        id: int | str | None = None,
+        capabilities: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """A request of the stateless era; the whole answer."""
+        own = {**(params or {}), "_meta": meta(STATELESS, capabilities)}
+        return await self.exchange({"jsonrpc": "2.0", "id": id or self.new_id(), "method": method, "params": own})
+
+    async def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
+        """A notification."""
+        await self.send({"jsonrpc": "2.0", "method": method, **({"params": params} if params is not None else {})})
+
+    async def initialize(
+        self, revision: str = "2025-11-25", capabilities: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """The handshake; the result."""
         info = {"name": "raw", "version": "1"}
-        params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": info}
+        params = {"protocolVersion": revision, "capabilities": dict(capabilities or {}), "clientInfo": info}
         answer = await self.request("initialize", params)
-        await self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        await self.notify("notifications/initialized")
         result: dict[str, Any] = answer["result"]
         return result
 

@@ -53,6 +53,15 @@ def gateway(backend: Backend, plugin: ServiceProcess) -> Iterator[GatewayProcess
 
 
 @pytest.fixture(scope="session")
+def other_gateway(backend: Backend, plugin: ServiceProcess) -> Iterator[GatewayProcess]:
+    """A second open gateway of the same hub; sessions that it is asked for live for a minute only."""
+    service = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture", "SESSION_TTL_S": "60"})
+    service.start().wait()
+    yield service
+    assert service.stop() == 0, service.process.output()[-4000:]
+
+
+@pytest.fixture(scope="session")
 def locked_gateway(backend: Backend, plugin: ServiceProcess) -> Iterator[GatewayProcess]:
     """A gateway that wants tokens."""
     service = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture", "JWT_REQUIRED": "true", "JWT_SECRET": SECRET})

@@ -5,12 +5,15 @@ import contextlib
 import json
 from typing import Any
 
-from aicp_common import subjects
+from aicp_common.current_call import current_call
 from aicp_common.envelope import Envelope
 from aicp_common.errors import NotFound
 from aicp_common.service import Delivery, Service, Settings, serve
+from aicp_common.surface import Complete, PromptArgument
 from aicp_common.tool import Arguments, Result
 from aicp_common.tracing import new_traceparent
+from tests.gateway import jobs, script
+from tests.gateway.notebook import Notebook
 
 NAME = "fixture"
 
@@ -33,6 +36,8 @@ class SleepArguments(Arguments):
 
 class HandOverArguments(SleepArguments):
     deaf: bool = False
+    end_stream: bool = False
+    wait: str = ""
 
 
 class SleepResult(Result):
@@ -55,19 +60,20 @@ class Change(Arguments):
     name: str
 
 
+class ChangeOften(Change):
+    times: int
+
+
 class Uri(Arguments):
     uri: str
 
 
 def build(service: Service[Settings]) -> None:
     """Declare the tools."""
-    log: list[str] = []
-    logged = asyncio.Condition()
-
-    async def write(entry: str) -> None:
-        async with logged:
-            log.append(entry)
-            logged.notify_all()
+    notebook = Notebook()
+    write = notebook.write
+    script.declare(service, notebook)
+    jobs.declare(service, "job")
 
     @service.tool(title="Echo", scope="fixture:echo", arguments=EchoArguments, result=EchoResult, read_only=True)
     async def echo(envelope: Envelope, arguments: EchoArguments) -> EchoResult:
@@ -89,7 +95,11 @@ def build(service: Service[Settings]) -> None:
     @service.tool(title="Hand over", scope="fixture:sleep", arguments=HandOverArguments, result=SleepResult)
     async def hand_over(envelope: Envelope, arguments: HandOverArguments) -> Delivery[SleepResult]:
         """Answer with something that must not get lost."""
+        if arguments.end_stream:
+            await current_call().end_stream()
         await write(f"began {arguments.mark}")
+        if arguments.wait:
+            await notebook.wait_for(arguments.wait)
         working = asyncio.create_task(asyncio.sleep(arguments.seconds))
         with contextlib.suppress(asyncio.CancelledError):
             # Deaf to being cancelled: as when the cancellation got lost.
@@ -104,15 +114,20 @@ def build(service: Service[Settings]) -> None:
 
     @service.tool(title="Read log", scope="", arguments=Nothing, result=Log)
     async def read_log(envelope: Envelope, arguments: Nothing) -> Log:
-        """What happened to `sleep`."""
-        return Log(entries=list(log))
+        """What the other tools did."""
+        return Log(entries=list(notebook.entries))
 
     @service.tool(title="Wait for log", scope="", arguments=Entry, result=Log)
     async def wait_for_log(envelope: Envelope, arguments: Entry) -> Log:
         """Answer once this entry is in the log."""
-        async with logged:
-            await logged.wait_for(lambda: arguments.entry in log)
-        return Log(entries=list(log))
+        await notebook.wait_for(arguments.entry)
+        return Log(entries=list(notebook.entries))
+
+    @service.tool(title="Write", scope="", arguments=Entry, result=Log)
+    async def write_log(envelope: Envelope, arguments: Entry) -> Log:
+        """Add an entry to the log, for tools that wait for it."""
+        await write(arguments.entry)
+        return Log(entries=[])
 
     @service.tool(title="Change", scope="", arguments=Change, result=Log)
     async def change(envelope: Envelope, arguments: Change) -> Log:
@@ -120,6 +135,49 @@ def build(service: Service[Settings]) -> None:
         await service.bus.publish(_thing(envelope, arguments.name), b"{}")
         return Log(entries=[])
 
+    @service.tool(title="Change often", scope="", arguments=ChangeOften, result=Log)
+    async def change_often(envelope: Envelope, arguments: ChangeOften) -> Log:
+        """Change a thing several times."""
+        for _ in range(arguments.times):
+            await service.bus.publish(_thing(envelope, arguments.name), b"{}")
+        return Log(entries=[])
+
+    @service.tool(title="Visitor", scope="", arguments=Nothing, result=Log)
+    async def visitor(envelope: Envelope, arguments: Nothing) -> Log:
+        """Come and go."""
+        return Log(entries=[])
+
+    @service.prompt(name="visit", title="Visit", description="Comes and goes.")
+    async def visit(envelope: Envelope, arguments: dict[str, str]) -> dict[str, Any]:
+        return {"messages": []}
+
+    gone: set[str] = set()
+
+    @service.tool(title="Come or go", scope="", arguments=Change, result=Log)
+    async def come_or_go(envelope: Envelope, arguments: Change) -> Log:
+        """Withdraw the tool `visitor` or the prompt `visit`, or take it in again."""
+        if arguments.name in gone:
+            gone.discard(arguments.name)
+            service.restore(arguments.name)
+        else:
+            gone.add(arguments.name)
+            service.withdraw(arguments.name)
+        await service.announce()
+        return Log(entries=sorted(gone))
+
+    greeted = PromptArgument(name="name", description="Who is greeted.", required=True)
+
+    @service.prompt(name="greet", title="Greet", description="Greets.", scope="fixture:greet", arguments=(greeted,))
+    async def greet(envelope: Envelope, arguments: dict[str, str]) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": {"type": "text", "text": f"Hello, {arguments['name']}"}}]}
+
+    @service.completion
+    async def names(envelope: Envelope, wanted: Complete) -> list[str]:
+        return [name for name in ("alice", "alan", "bob") if name.startswith(wanted.argument.value)]
+
+    service.resource(
+        uri="fixture://vault", name="vault", title="Vault", description="Not for everybody.", scope="fixture:vault"
+    )
     service.resource_template(
         uri_template="fixture://things/{name}", name="thing", title="Thing", description="A thing.", scope=""
     )
@@ -144,7 +202,12 @@ def build(service: Service[Settings]) -> None:
 
 
 def _thing(envelope: Envelope, name: str) -> str:
-    return subjects.event(envelope.principal.tenant, "thing", name, "changed")
+    return thing_subject(envelope.principal.tenant, name)
+
+
+def thing_subject(tenant: str, name: str) -> str:
+    """Where changes of a thing are told: nobody but a gateway with watchers listens there."""
+    return f"aicp.v1.fixture.thing.{tenant}.{name}"
 
 
 if __name__ == "__main__":

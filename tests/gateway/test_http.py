@@ -4,58 +4,13 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from typing import Any
 
-import httpx2 as httpx
 import pytest
 
-from tests.gateway.conftest import plugin_process, token
-from tests.support.processes import Backend, GatewayProcess
-
-ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-
-
-class HttpClient:
-    """A session by hand; every request goes to the next of its gateways."""
-
-    def __init__(self, *urls: str, headers: dict[str, str] | None = None) -> None:
-        self._urls = urls
-        self._next = 0
-        self.http = httpx.AsyncClient(timeout=60)
-        self.headers = {**ACCEPT, **(headers or {})}
-
-    @property
-    def url(self) -> str:
-        self._next += 1
-        return self._urls[self._next % len(self._urls)]
-
-    async def post(self, message: Any, **headers: str) -> httpx.Response:
-        content = message if isinstance(message, bytes) else json.dumps(message).encode()
-        return await self.http.post(self.url, content=content, headers={**self.headers, **headers})
-
-    async def initialize(self, revision: str = "2025-11-25") -> httpx.Response:
-        info = {"name": "raw", "version": "1"}
-        params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": info}
-        answer = await self.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
-        self.headers["mcp-session-id"] = answer.headers["mcp-session-id"]
-        self.headers["mcp-protocol-version"] = revision
-        accepted = await self.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
-        assert accepted.status_code == 202
-        return answer
-
-    async def request(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        id = secrets.token_hex(4)
-        answer = await self.post({"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}})
-        assert answer.status_code == 200, answer.text
-        body: dict[str, Any] = answer.json()
-        assert body["id"] == id
-        return body
-
-    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        result = (await self.request("tools/call", {"name": tool, "arguments": arguments}))["result"]
-        assert not result["isError"], result
-        structured: dict[str, Any] = result["structuredContent"]
-        return structured
+from tests.gateway.conftest import token
+from tests.gateway.eventsource import messages
+from tests.gateway.httpclient import ACCEPT, HttpClient, call_of
+from tests.support.processes import GatewayProcess
 
 
 @pytest.fixture
@@ -146,107 +101,51 @@ async def test_a_session_belongs_to_its_principal(locked_gateway: GatewayProcess
     await alice.http.aclose()
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    async for line in response.aiter_lines():
-        if line.startswith("data: {"):
-            yield json.loads(line[6:])
-
-
-async def test_a_session_works_through_two_gateways_in_turn(backend: Backend, gateway: GatewayProcess) -> None:
-    other = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"})
-    other.start().wait()
-    client = HttpClient(f"{gateway.http_url}?agent=alice", f"{other.http_url}?agent=alice")
+async def test_a_session_works_through_two_gateways_in_turn(
+    gateway: GatewayProcess, other_gateway: GatewayProcess
+) -> None:
     name = secrets.token_hex(4)
     uri = f"fixture://things/{name}"
-    try:
+    async with HttpClient(f"{gateway.http_url}?agent=alice", f"{other_gateway.http_url}?agent=alice") as client:
         await client.initialize()
         for number in range(6):
             assert (await client.call("echo", text=str(number)))["agent"] == "alice"
-        # One subscription before the stream is open, one after; posted to whichever gateway comes next.
+        # One subscription before the stream is open, others after; posted to whichever gateway comes next.
         await client.request("resources/subscribe", {"uri": uri})
-        async with client.http.stream("GET", client.url, headers=client.headers) as stream:
+        async with client.get() as stream:
             assert stream.headers["content-type"] == "text/event-stream"
-            events = _events(stream)
+            seen = messages(stream)
             for late in (uri, uri + "-late", uri + "-later"):
                 await client.request("resources/subscribe", {"uri": late})
                 await client.call("change", name=late.rpartition("/")[2])
-                told = await asyncio.wait_for(anext(events), 10)
+                told = await asyncio.wait_for(anext(seen), 10)
                 assert told["params"] == {"uri": late}
             await client.request("resources/unsubscribe", {"uri": uri})
-            async with client.http.stream("GET", client.url, headers=client.headers) as newer:
+            async with client.get() as newer:
                 with pytest.raises(StopAsyncIteration):
-                    await asyncio.wait_for(anext(events), 10)
-                newer_events = _events(newer)
+                    await asyncio.wait_for(anext(seen), 10)
+                seen_newer = messages(newer)
                 await client.call("change", name=name)
                 await client.call("change", name=name + "-late")
-                told = await asyncio.wait_for(anext(newer_events), 10)
+                told = await asyncio.wait_for(anext(seen_newer), 10)
                 assert told["params"] == {"uri": uri + "-late"}
-                await client.http.delete(client.url, headers=client.headers)
+                await client.delete()
                 with pytest.raises(StopAsyncIteration):
-                    await asyncio.wait_for(anext(newer_events), 10)
-    finally:
-        await client.http.aclose()
-        assert other.stop() == 0
+                    await asyncio.wait_for(anext(seen_newer), 10)
 
 
-async def test_when_one_gateway_is_killed_the_session_goes_on_at_the_other(backend: Backend) -> None:
-    plugin = plugin_process(backend).start()
-    first, second = (
-        GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"}),
-        GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"}),
-    )
-    first.start()
-    second.start()
-    plugin.wait()
-    first.wait()
-    second.wait()
-    client = HttpClient(f"{first.http_url}?agent=alice")
-    try:
-        await client.initialize()
-        first.kill()
-        client._urls = (f"{second.http_url}?agent=alice",)
-        assert (await client.call("echo", text="x"))["agent"] == "alice"
-    finally:
-        await client.http.aclose()
-        second.stop()
-        plugin.stop()
-
-
-async def test_cancelling_works_from_the_other_gateway(backend: Backend, gateway: GatewayProcess) -> None:
-    other = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture"})
-    other.start().wait()
-    client = HttpClient(f"{gateway.http_url}?agent=alice")
+async def test_cancelling_works_from_the_other_gateway(gateway: GatewayProcess, other_gateway: GatewayProcess) -> None:
     mark = secrets.token_hex(4)
-    try:
+    async with HttpClient(f"{gateway.http_url}?agent=alice") as client:
         await client.initialize()
-        params = {"name": "sleep", "arguments": {"seconds": 30.0, "mark": mark}}
-        slow = asyncio.create_task(client.post({"jsonrpc": "2.0", "id": 77, "method": "tools/call", "params": params}))
+        slow = asyncio.create_task(client.post(call_of("sleep", 77, seconds=30.0, mark=mark)))
         async with asyncio.timeout(10):
             await client.call("wait_for_log", entry=f"began {mark}")
         cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 77}}
-        headers = {**client.headers}
-        answer = await client.http.post(f"{other.http_url}?agent=alice", json=cancel, headers=headers)
-        assert answer.status_code == 202
+        async with client.twin(f"{other_gateway.http_url}?agent=alice") as twin:
+            assert (await twin.post(cancel)).status_code == 202
         assert (await asyncio.wait_for(slow, 10)).json()["result"]["isError"] is True
         assert f"cancelled {mark}" in (await client.call("read_log"))["entries"]
-    finally:
-        await client.http.aclose()
-        other.stop()
-
-
-async def test_a_client_that_hangs_up_cancels_its_call(client: HttpClient) -> None:
-    await client.initialize()
-    mark = secrets.token_hex(4)
-    params = {"name": "sleep", "arguments": {"seconds": 30.0, "mark": mark}}
-    impatient = HttpClient(client.url)
-    impatient.headers = dict(client.headers)
-    slow = asyncio.create_task(impatient.post({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}))
-    async with asyncio.timeout(10):
-        await client.call("wait_for_log", entry=f"began {mark}")
-        slow.cancel()
-        await asyncio.gather(slow, return_exceptions=True)
-        await impatient.http.aclose()
-        await client.call("wait_for_log", entry=f"cancelled {mark}")
 
 
 async def test_a_client_that_offers_http_2_in_passing_is_served(gateway: GatewayProcess, client: HttpClient) -> None:

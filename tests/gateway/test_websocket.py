@@ -5,16 +5,13 @@ import contextlib
 import json
 import secrets
 import time
-from pathlib import Path
-from typing import Any
 
-import jwt
 import pytest
 import websockets
 
 from tests.gateway.client import RawClient
 from tests.gateway.conftest import plugin_and_gateway, plugin_process, token
-from tests.support.processes import Backend, GatewayProcess, ServiceProcess
+from tests.support.processes import Backend, GatewayProcess
 
 
 async def test_a_call_reaches_the_plugin_in_the_clients_name(gateway: GatewayProcess) -> None:
@@ -126,26 +123,6 @@ async def test_a_slow_call_holds_up_no_other(alice: RawClient) -> None:
     assert await slow == {"slept": True}
 
 
-async def test_cancelling_reaches_the_service_and_the_call_gets_no_answer(alice: RawClient) -> None:
-    mark = secrets.token_hex(4)
-    params = {"name": "sleep", "arguments": {"seconds": 30.0, "mark": mark}}
-    await alice.send({"jsonrpc": "2.0", "id": "slow", "method": "tools/call", "params": params})
-    await _logged(alice, f"began {mark}")
-    await alice.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "slow"}})
-    await _logged(alice, f"cancelled {mark}")
-    assert alice.orphans.empty()
-
-
-async def test_a_closed_connection_reaches_the_service(gateway: GatewayProcess, alice: RawClient) -> None:
-    mark = secrets.token_hex(4)
-    async with RawClient.connect(gateway.ws_url, "eve") as eve:
-        await eve.initialize()
-        params = {"name": "sleep", "arguments": {"seconds": 30.0, "mark": mark}}
-        await eve.send({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
-        await _logged(alice, f"began {mark}")
-    await _logged(alice, f"cancelled {mark}")
-
-
 async def _logged(client: RawClient, entry: str) -> None:
     async with asyncio.timeout(10):
         await client.call("wait_for_log", entry=entry)
@@ -170,42 +147,6 @@ async def test_what_cannot_be_watched_or_read_is_an_error(alice: RawClient) -> N
     assert (await alice.request("resources/read", {"uri": "fixture://things/missing"}))["error"]["code"] == -32002
     read = (await alice.request("resources/read", {"uri": "fixture://things/a"}))["result"]
     assert json.loads(read["contents"][0]["text"]) == {"name": "a"}
-
-
-async def test_a_token_is_needed_where_tokens_are_required(locked_gateway: GatewayProcess) -> None:
-    bad: list[dict[str, str]] = [
-        {},
-        {"Authorization": "Bearer junk"},
-        {"Authorization": "Basic abc"},
-        {"Authorization": f"Bearer {token(exp=int(time.time()) - 5)}"},
-        {"Authorization": f"Bearer {token(tenant='a.b')}"},
-        {"Authorization": f"Bearer {token(agent='router')}"},
-        {"Authorization": f"Bearer {token(tenant='')}"},
-        {"Authorization": f"Bearer {token(tenant=False)}"},
-        {"Authorization": f"Bearer {token(sub=' ')}"},
-        {"Authorization": f"Bearer {token(scope=['fixture:echo'])}"},
-        {"Authorization": f"Bearer {jwt.encode({'sub': 'a', 'exp': 9999999999}, '', algorithm='none')}"},
-    ]
-    for headers in bad:
-        with pytest.raises(websockets.InvalidStatus) as refused:
-            await websockets.connect(locked_gateway.ws_url, additional_headers=headers)
-        response = refused.value.response
-        assert response.status_code in (400, 401, 403)
-        if response.status_code == 401:
-            assert response.headers["WWW-Authenticate"].startswith("Bearer ")
-
-
-async def test_the_token_says_who_one_is_and_what_one_may_do(locked_gateway: GatewayProcess) -> None:
-    claims: dict[str, Any] = {"sub": "Alice@example.com", "tenant": "acme", "scope": "fixture:echo other"}
-    headers = {"Authorization": f"Bearer {token(**claims)}"}
-    async with RawClient.connect(locked_gateway.ws_url, additional_headers=headers) as client:
-        await client.initialize()
-        said = await client.call("echo", text="x")
-        assert said["tenant"] == "acme"
-        assert said["agent"].startswith("alice-example-com-")
-        listed = (await client.request("tools/list"))["result"]["tools"]
-        assert {tool["name"] for tool in listed} == {"echo", "crash", "read_log", "wait_for_log", "change"}
-        assert "'fixture:sleep'" in (await client.request("tools/call", {"name": "sleep"}))["error"]["message"]
 
 
 async def test_a_connection_ends_with_its_token(locked_gateway: GatewayProcess) -> None:
@@ -260,37 +201,6 @@ async def test_a_call_whose_worker_was_killed_ends_long_before_its_deadline(own_
             assert "has died" in failed["content"][0]["text"]
 
 
-async def test_a_client_that_does_not_read_is_not_kept_in_memory(backend: Backend, plugin: ServiceProcess) -> None:
-    gateway = GatewayProcess(backend, {"REQUIRED_SERVICES": "fixture", "MAX_IN_FLIGHT": "16"})
-    gateway.start().wait()
-    try:
-        async with websockets.connect(gateway.ws_url, max_queue=1, max_size=None) as socket:
-            info = {"clientInfo": {"name": "deaf", "version": "1"}}
-            await socket.send(json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": info}))
-            await socket.recv()
-            before = _resident_mib(gateway)
-            params = {"name": "echo", "arguments": {"text": "x" * 1000, "times": 250}}
-            sent = 0
-            with contextlib.suppress(TimeoutError):
-                for sent in range(1, 2001):
-                    message = {"jsonrpc": "2.0", "id": sent, "method": "tools/call", "params": params}
-                    await asyncio.wait_for(socket.send(json.dumps(message)), 2)
-            # 2,000 answers would have been 1 GB: each has its text twice.
-            assert _resident_mib(gateway) - before < 60
-            answers = [json.loads(await asyncio.wait_for(socket.recv(), 10)) for _ in range(sent - 1)]
-            assert any("result" in answer for answer in answers)
-            assert any("in flight" in answer["error"]["message"] for answer in answers if "error" in answer)
-    finally:
-        assert gateway.stop() == 0
-
-
-def _resident_mib(gateway: GatewayProcess) -> float:
-    assert gateway.process.popen is not None
-    status = Path(f"/proc/{gateway.process.popen.pid}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
-    return int(line.split()[1]) / 1024
-
-
 async def test_clients_that_leave_while_they_subscribe_disturb_nobody(
     gateway: GatewayProcess, alice: RawClient
 ) -> None:
@@ -334,7 +244,7 @@ async def test_new_tools_are_told_to_clients(own_backend: Backend) -> None:
             plugin.start().wait()
             told = await asyncio.wait_for(client.notifications.get(), 10)
             assert told["method"] == "notifications/tools/list_changed"
-            assert len((await client.request("tools/list"))["result"]["tools"]) == 7
+            assert "echo" in {tool["name"] for tool in (await client.request("tools/list"))["result"]["tools"]}
     finally:
         gateway.stop()
         plugin.stop()

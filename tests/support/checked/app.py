@@ -1,4 +1,4 @@
-"""An ASGI application around the gateway's that lets nothing out unchecked."""
+"""An ASGI application around the gateway's that lets nothing out unchecked. See `websocket.py` for WebSockets."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -40,14 +40,10 @@ class Checked:
         self._sessions: dict[str, Session] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"].rstrip("/") != ENDPOINT:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            talk = Talk(Session(), self._report, "websocket")
-            socket = _Socket(talk, receive, send)
-            await self._app(scope, socket.receive, socket.send)
-        else:
+        if scope["path"].rstrip("/") == ENDPOINT:
             await self._http(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -79,37 +75,6 @@ class Checked:
                 return Session(revision if revision in HANDSHAKE else WITHOUT_HEADER, here=False)
             self._sessions[session_id] = Session(agreed, here=False)
         return self._sessions[session_id]
-
-
-class _Socket:
-    """One WebSocket connection."""
-
-    def __init__(self, talk: Talk, receive: Receive, send: Send) -> None:
-        self._talk = talk
-        self._receive = receive
-        self._send = send
-        self._answer = _Answer(talk)
-
-    async def receive(self) -> Event:
-        event = await self._receive()
-        if event["type"] == "websocket.receive":
-            if event.get("text") is None:
-                self._talk.heard_nothing_readable()
-            else:
-                self._talk.heard(event["text"])
-        return event
-
-    async def send(self, event: Event) -> None:
-        match event["type"]:
-            case "websocket.send" if event.get("text") is None:
-                self._talk.wrong("", ["a binary frame; MCP messages are text frames"], repr(event.get("bytes")))
-            case "websocket.send":
-                self._talk.said(event["text"])
-            case "websocket.http.response.start":
-                self._answer.start(event)
-            case "websocket.http.response.body":
-                self._answer.body(event)
-        await self._send(event)
 
 
 class _Exchange:

@@ -114,6 +114,12 @@ def result(revision: str, method: str, kind: str) -> Definition | None:
     return Definition(f"result of {method}", TypeAdapter(envelope))
 
 
+@cache
+def any_result() -> Definition:
+    """Of a response with a result, whatever was asked."""
+    return _definition(v2025.JSONRPCResultResponse)
+
+
 def _result_2026(method: str, kind: str) -> Any:
     if kind == "input_required":
         return v2026.InputRequiredResult if method in _COMPLETE else None

@@ -251,12 +251,12 @@ class Talk:
                     del table[key]
 
     def _orphan_faults(self, key: Key, message: dict[str, Any], text: str) -> list[str]:
-        if self._resumed:
-            # It may come again, and what it answers may have gone to another gateway.
-            return answers.error_faults(self._revision(), message, text.encode(), None) if "error" in message else []
-        if self._opaque:
-            self._opaque -= 1
-            return []
+        # On a resumed stream an answer may come again, and what it answers may have gone to another gateway.
+        if self._resumed or self._opaque:
+            self._opaque = max(0, self._opaque - 1)
+            if "error" in message:
+                return answers.error_faults(self._revision(), message, text.encode(), None)
+            return definitions.any_result().faults(text.encode())
         if self._transport == "stream":
             return ["a response on a stream that was not resumed"]
         return [f"a second answer for the id {key}" if key in self._answered else f"nobody asked with the id {key}"]
