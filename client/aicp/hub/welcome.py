@@ -48,7 +48,7 @@ def vs_code_snippet(http_url: str, *, with_token: bool) -> str:
 
 
 def claude_desktop_snippet(websocket_url: str, python: str, *, with_token: bool) -> str:
-    """The file claude_desktop_config.json.
+    """The file claude_desktop_config.json, in which no variables are expanded.
 
     Claude Desktop starts local stdio servers only, and its connectors need a public https URL; so `aicp connect`
     stands between.
@@ -56,11 +56,13 @@ def claude_desktop_snippet(websocket_url: str, python: str, *, with_token: bool)
     Args:
         websocket_url: the WebSocket endpoint.
         python: the interpreter that has this package.
-        with_token: send $AICP_TOKEN.
+        with_token: a token has to be put in.
     """
     args = ["-m", "aicp", "connect", "--url", websocket_url]
     if with_token:
-        return _json({"mcpServers": {"aicp": {"command": python, "args": args, "env": {"AICP_TOKEN": "$AICP_TOKEN"}}}})
+        return _json(
+            {"mcpServers": {"aicp": {"command": python, "args": args, "env": {"AICP_TOKEN": "PASTE THE TOKEN HERE"}}}}
+        )
     return _json({"mcpServers": {"aicp": {"command": python, "args": [*args, "--agent", "carol"]}}})
 
 
@@ -127,7 +129,8 @@ def welcome_text(
 
     http_url = urls["http"]
     who = (
-        "Each client sends a token; put yours into the variable AICP_TOKEN first, or in its place below."
+        "Each client sends a token, made with: aicp token --sub NAME. Put yours into the variable AICP_TOKEN first, or in\n"
+        "its place below."
         if with_token
         else "Each client is one agent; choose its name in ?agent=NAME or --agent NAME."
     )
