@@ -129,8 +129,8 @@ def welcome_text(
 
     http_url = urls["http"]
     who = (
-        "Each client sends a token, made with: aicp token --sub NAME. Put yours into the variable AICP_TOKEN first, or in\n"
-        "its place below."
+        "Each client sends a token, made with: aicp token --sub NAME.\n"
+        "Put yours into the variable AICP_TOKEN first, or in its place below."
         if with_token
         else "Each client is one agent; choose its name in ?agent=NAME or --agent NAME."
     )
