@@ -48,7 +48,7 @@ class App:
         try:
             # Probes of /health and /ready come under any address; the figures are for this machine's own.
             if scope["path"] == "/metrics":
-                self._hub.identity.check_origin(facts_of(scope))
+                self._hub.identity.check_local(facts_of(scope))
         except AicpError as error:
             await refuse(send, error)
         else:

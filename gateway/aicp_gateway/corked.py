@@ -30,6 +30,11 @@ class Corked:
         self._flush()
         self._transport.close()
 
+    def write_eof(self) -> None:
+        """See asyncio."""
+        self._flush()
+        self._transport.write_eof()
+
     def is_closing(self) -> bool:
         """See asyncio."""
         return self._transport.is_closing()

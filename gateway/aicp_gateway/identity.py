@@ -1,6 +1,7 @@
 """Who is calling: from a bearer token, or on an open hub from the name that the client gives itself."""
 
 import hashlib
+import ipaddress
 import secrets
 import time
 from collections.abc import Mapping
@@ -75,6 +76,18 @@ class Identity:
         if origin is not None and _host_of(origin) not in self._hosts | {host}:
             raise Forbidden(
                 f"pages of {origin[:200]!r} may not use this hub", hint="the operator can add its host to ALLOWED_HOSTS"
+            )
+
+    def check_local(self, facts: Facts) -> None:
+        """Refuse everybody but this machine, and pages of other sites that are open on it.
+
+        Raises:
+            Forbidden: the request comes from elsewhere, or is for another host.
+        """
+        self.check_origin(facts)
+        if not (_is_loopback(facts.address) and _host_of("//" + facts.headers.get("host", "")) in _LOOPBACK):
+            raise Forbidden(
+                "this is for this machine alone", hint="ADMIN_HOST and ADMIN_PORT say where others may look"
             )
 
     def caller(self, facts: Facts) -> Caller:
@@ -165,6 +178,13 @@ def _scopes(claims: dict[str, Any]) -> tuple[str, ...]:
 def _refuse_reserved(agent: str) -> None:
     if agent in RESERVED_AGENTS:
         raise Forbidden(f"the name {agent!r} is the hub's own", hint="choose another agent name")
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 @lru_cache(maxsize=1024)

@@ -30,7 +30,10 @@ SUBPROTOCOL = Subprotocol("mcp")
 log = logging.getLogger("websockets.server")
 
 CLOSE_S = 1.0
-"""How long a connection that is closed may take to give the client what it has not read yet."""
+"""How long a client may take to read what it was sent, and to answer, once its connection is closed."""
+
+TURN_BYTES = 128 * 1024
+"""After so much at once, other connections are read first: libuv would go on for megabytes."""
 
 _PING = b"aicp"
 
@@ -61,6 +64,7 @@ class TextSocket(asyncio.Protocol, ABC):
         "_fragments",
         "_heartbeat",
         "_held",
+        "_lingering",
         "_loop",
         "_max_bytes",
         "_part",
@@ -81,6 +85,8 @@ class TextSocket(asyncio.Protocol, ABC):
         """Of the open connection."""
         self._part: int | None = None
         self._ponged = True
+        self._lingering = False
+        """The connection ends, and what still comes is dropped."""
         self._fragments: list[bytes] | None = None
         """Of a message that comes in pieces."""
         self._held: deque[bytes] | None = None
@@ -164,13 +170,13 @@ class TextSocket(asyncio.Protocol, ABC):
         self.send(message)
 
     def end(self, code: int, reason: str = "") -> None:
-        """Close the connection. A client that does not read is waited for `CLOSE_S`."""
-        if self._protocol is not None and self._protocol.state is State.OPEN:
+        """Close the connection. The client has `CLOSE_S` to take in what it was sent, and to answer."""
+        if self._protocol is None:
+            self._transport.close()
+        elif self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
             self._flush()
-        self._transport.close()
-        if not self.writable:
-            self._loop.call_later(CLOSE_S, self._transport.abort)
+            self._linger()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do `work`, which uvicorn waits for when it stops."""
@@ -183,6 +189,14 @@ class TextSocket(asyncio.Protocol, ABC):
         if self._protocol is None or self._protocol.state is not State.OPEN or self._transport.is_closing():
             raise ClientGone("the client has gone")
         self._transport.write(frame)
+
+    def _linger(self) -> None:
+        """Drop what still comes: closed with something unread, TCP takes back the close frame. RFC 1122, 4.2.2.13."""
+        self._lingering = True
+        self._held = None
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._loop.call_later(CLOSE_S, self._transport.abort)
 
     def _flush(self) -> None:
         assert self._protocol is not None
@@ -214,13 +228,26 @@ class TextSocket(asyncio.Protocol, ABC):
         events = self._protocol.events_received()
         if self._protocol.writes:
             self._flush()
-        for event in events:
-            self._frame(cast("Frame", event))
-        if self._protocol.eof_sent:
-            # Closed by the client, or the parser has refused what it sent and said why.
+        if not self._lingering:
+            for event in events:
+                self._frame(cast("Frame", event))
+        if self._protocol.close_rcvd is not None:
             self._transport.close()
+        elif self._lingering:
+            pass
+        elif self._protocol.eof_sent:
+            # The parser has refused what the client sent, and said why.
+            self._transport.write_eof()
+            self._linger()
         elif self._held:
             self._transport.pause_reading()
+        elif len(data) >= TURN_BYTES:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._held and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         """See asyncio."""

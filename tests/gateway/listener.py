@@ -50,7 +50,6 @@ class WebSocketListener(Listener):
     def __init__(self, raw: RawClient, id: int | str) -> None:
         super().__init__(id)
         self.raw = raw
-        self._sorting: asyncio.Task[None] | None = None
 
     async def cancel(self) -> None:
         await self.raw.notify("notifications/cancelled", {"requestId": self.id})

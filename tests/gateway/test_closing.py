@@ -1,6 +1,7 @@
 """How connections and streams end: with a reason, in time, and without leaving work behind."""
 
 import asyncio
+import contextlib
 import json
 import secrets
 import time
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import websockets
+from websockets.asyncio.client import ClientConnection
 
 from tests.gateway.client import RawClient
 from tests.gateway.conftest import token
@@ -98,6 +100,33 @@ async def test_clients_that_do_not_read_hold_up_no_gateway_that_stops(own: Gatew
         assert await asyncio.to_thread(own.process.stop, PATIENCE_S) == 0
         writer.close()
         deaf.transport.abort()
+
+
+async def test_clients_that_talk_without_end_hear_why_their_connection_ends(own: GatewayProcess) -> None:
+    talking = asyncio.Barrier(4)
+
+    async def talk() -> tuple[int | None, str | None]:
+        async with websockets.connect(own.ws_url, max_queue=None) as socket:
+            # Far more than the gateway reads at once, so that something is always on its way to it.
+            ping = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}) + " " * 20_000
+            reading = asyncio.create_task(drain(socket))
+            for _ in range(200):
+                await socket.send(ping)
+            await talking.wait()
+            with contextlib.suppress(websockets.ConnectionClosed):
+                while True:
+                    await socket.send(ping)
+            await reading
+            return socket.close_code, socket.close_reason
+
+    async def drain(socket: ClientConnection) -> None:
+        async for _ in socket:
+            pass
+
+    clients = [asyncio.create_task(talk()) for _ in range(3)]
+    await talking.wait()
+    assert await asyncio.to_thread(own.process.stop, PATIENCE_S) == 0
+    assert await asyncio.gather(*clients) == [(1001, "this gateway stops; connect again")] * 3
 
 
 async def test_streams_end_with_their_token(locked_gateway: GatewayProcess) -> None:
