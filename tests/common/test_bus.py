@@ -31,6 +31,15 @@ from tests.support.processes import Backend, Process, ServiceProcess, binary, fr
 
 
 @pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """Of these tests alone: a plug-in of other tests would answer some of the calls."""
+    running = Backend(tmp_path_factory.mktemp("bus"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
 def plugin(backend: Backend) -> Iterator[ServiceProcess]:
     service = plugin_process(backend).start().wait()
     yield service
