@@ -1,7 +1,7 @@
 """A WebSocket that carries text: takes the connection over from uvicorn, without ASGI in between.
 
 An idle connection is this object and the frame parser of `websockets`: no task, no queue, no timer, and nothing of its
-handshake. As an ASGI application it took five times as much memory (`make bench`).
+handshake. As an ASGI application it took nearly four times as much memory: 26.9 KiB, now 7.1 (`make bench`).
 """
 
 import asyncio

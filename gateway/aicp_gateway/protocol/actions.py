@@ -29,7 +29,7 @@ class Call:
     service: str
     method: str
     body: bytes
-    kind: Literal["tool", "prompt", "read", "complete", "watch", "task", "acknowledge"]
+    kind: Literal["tool", "prompt", "read", "complete", "watch", "task"]
     label: str
     """What is called, for metrics and spans: from a bounded set."""
     exchange: "Exchange"
