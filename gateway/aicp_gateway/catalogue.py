@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -215,33 +215,38 @@ class Catalogue:
 
     def _see(self, principal: Principal) -> View:
         announcements = [self._by_service[name].announcement for name in self.services]
-        tools = {
-            announced.tool["name"]: msgspec.json.encode(announced.tool)
-            for announcement in announcements
-            for announced in announcement.tools
-            if self._tools[announced.tool["name"]].service == announcement.service and principal.may(announced.scope)
-        }
-        prompts = {
-            announced.prompt["name"]: msgspec.json.encode(announced.prompt)
-            for announcement in announcements
-            for announced in announcement.prompts
-            if self._prompts[announced.prompt["name"]].service == announcement.service
-            and principal.may(announced.scope)
-        }
-        resources = {
-            announced.resource["uri"]: msgspec.json.encode(announced.resource)
-            for announcement in announcements
-            for announced in announcement.resources
-            if self._resources[announced.resource["uri"]].service == announcement.service
-            and principal.may(announced.scope)
-        }
-        templates = {
-            announced.resource["uriTemplate"]: msgspec.json.encode(announced.resource)
-            for announcement in announcements
-            for announced in announcement.resource_templates
-            if self._by_template[announced.resource["uriTemplate"]].service == announcement.service
-            and principal.may(announced.scope)
-        }
+        tools = _shown(
+            principal,
+            self._tools,
+            ((each.service, tool.tool["name"], tool.tool, tool.scope) for each in announcements for tool in each.tools),
+        )
+        prompts = _shown(
+            principal,
+            self._prompts,
+            (
+                (each.service, prompt.prompt["name"], prompt.prompt, prompt.scope)
+                for each in announcements
+                for prompt in each.prompts
+            ),
+        )
+        resources = _shown(
+            principal,
+            self._resources,
+            (
+                (each.service, entry.resource["uri"], entry.resource, entry.scope)
+                for each in announcements
+                for entry in each.resources
+            ),
+        )
+        templates = _shown(
+            principal,
+            self._by_template,
+            (
+                (each.service, entry.resource["uriTemplate"], entry.resource, entry.scope)
+                for each in announcements
+                for entry in each.resource_templates
+            ),
+        )
         lists = {
             "tools/list": ("tools", tools),
             "prompts/list": ("prompts", prompts),
@@ -274,6 +279,25 @@ class Catalogue:
                 self._task_services.setdefault(announcement.task_prefix, name)
         templates.sort(key=lambda item: len(re.sub(r"\{[^}]*\}", "", item[0])), reverse=True)
         self._templates = [(_pattern(uri_template), entry) for uri_template, entry in templates]
+
+
+def _shown(
+    principal: Principal,
+    holders: Mapping[str, ToolEntry | PromptEntry | ResourceEntry],
+    announced: Iterable[tuple[str, str, dict[str, Any], str]],
+) -> dict[str, bytes]:
+    """The JSON of what a principal may see, by name: of several services with the same name, that of the holder.
+
+    Args:
+        principal: Who looks.
+        holders: By name.
+        announced: Service, name, object and scope.
+    """
+    return {
+        name: msgspec.json.encode(entry)
+        for service, name, entry, scope in announced
+        if holders[name].service == service and principal.may(scope)
+    }
 
 
 EntryT = TypeVar("EntryT", ToolEntry, PromptEntry, ResourceEntry)
