@@ -31,6 +31,14 @@ class Contestant:
         """Of one operation alone."""
         return statistics.median(self.latencies_ms)
 
+    def beside(self, other: "Contestant") -> float:
+        """How many times as many a second. The rounds are compared one by one: the machine's speed changes."""
+        return statistics.median(mine / its for mine, its in zip(self.per_second, other.per_second, strict=True))
+
+    def latency_beside(self, other: "Contestant") -> float:
+        """How many times as long one operation alone takes, likewise."""
+        return statistics.median(mine / its for mine, its in zip(self.latencies_ms, other.latencies_ms, strict=True))
+
 
 async def take_turns(contestants: list[Contestant], rounds: int, operations: int) -> None:
     """Every contestant once a round, in changing order: `operations` with all workers, then a tenth of it with one."""
@@ -66,8 +74,8 @@ def table(contestants: list[Contestant]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {each.name} | {each.median_per_second:,.0f} | {each.median_per_second / base.median_per_second:.2f} "
-        f"| {each.p50_ms:.2f} | {each.p50_ms / base.p50_ms:.2f} |"
+        f"| {each.name} | {each.median_per_second:,.0f} | {each.beside(base):.2f} "
+        f"| {each.p50_ms:.2f} | {each.latency_beside(base):.2f} |"
         for each in contestants
     ]
     return "\n".join(lines)

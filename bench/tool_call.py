@@ -94,27 +94,27 @@ async def measure(backend: Backend, rounds: int, operations: int) -> str:
         for port in (floor, official):
             await _until_listening(port)
         official_url = f"127.0.0.1:{official}/mcp"
+        ours = await _contestants("gateway", gateway.ws_url, gateway.http_url, bearer)
+        theirs = await _contestants("official SDK", f"ws://{official_url}", f"http://{official_url}", _nobody)
         contestants = [Contestant(FLOOR, await _sockets(f"ws://127.0.0.1:{floor}", _nobody, None, ECHO))]
-        contestants += await _contestants("gateway", gateway.ws_url, gateway.http_url, bearer)
-        contestants += await _contestants("official SDK", f"ws://{official_url}", f"http://{official_url}", _nobody)
+        for our, their in zip(ours.values(), theirs.values(), strict=True):
+            # What is compared is measured one right after the other.
+            contestants += [our, their]
         contestants.append(
             Contestant(f"gateway, {HTTP_SESSION}", await _posts(gateway.http_url, bearer, {}, ECHO, session=True))
         )
         await take_turns(contestants, rounds, operations)
-        by_name = {each.name: each.median_per_second for each in contestants}
-        times = {
-            transport: f"{by_name[f'gateway, {transport}'] / by_name[f'official SDK, {transport}']:.2f} times"
-            for transport in (WEBSOCKET, WEBSOCKET_STATELESS, HTTP_STATELESS)
-        }
+        times = {transport: f"{ours[transport].beside(theirs[transport]):.2f} times" for transport in ours}
         return "\n\n".join([table(contestants), "Calls a second, the gateway beside the official SDK:", rows(times)])
 
 
-async def _contestants(name: str, ws_url: str, http_url: str, authorize: Authorize) -> list[Contestant]:
-    return [
-        Contestant(f"{name}, {WEBSOCKET}", await _sockets(ws_url, authorize, INITIALIZE, ECHO)),
-        Contestant(f"{name}, {WEBSOCKET_STATELESS}", await _sockets(ws_url, authorize, None, STATELESS_ECHO)),
-        Contestant(f"{name}, {HTTP_STATELESS}", await _posts(http_url, authorize, STATELESS_HEADERS, STATELESS_ECHO)),
-    ]
+async def _contestants(name: str, ws_url: str, http_url: str, authorize: Authorize) -> dict[str, Contestant]:
+    workers = {
+        WEBSOCKET: await _sockets(ws_url, authorize, INITIALIZE, ECHO),
+        WEBSOCKET_STATELESS: await _sockets(ws_url, authorize, None, STATELESS_ECHO),
+        HTTP_STATELESS: await _posts(http_url, authorize, STATELESS_HEADERS, STATELESS_ECHO),
+    }
+    return {transport: Contestant(f"{name}, {transport}", each) for transport, each in workers.items()}
 
 
 async def _sockets(

@@ -1,4 +1,4 @@
-"""/health, /ready and /metrics: the same answers on every service, as a small ASGI application."""
+"""/health, /ready and /metrics: the same answers on every service, as an ASGI application or inside another server."""
 
 import contextlib
 import socket
@@ -30,10 +30,13 @@ class Admin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served here")
-        status, content_type, body = await self._answer(scope["path"], scope["method"])
-        await respond(send, status, body, content_type)
+        status, content_type, body = await self.answer(scope["path"], scope["method"])
+        fields = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, path: str, method: str) -> tuple[int, str, bytes]:
+    async def answer(self, path: str, method: str) -> tuple[int, str, bytes]:
+        """Status, content type and body of the answer to one request."""
         if path not in PATHS:
             return 404, "application/json", encode_json({"error": f"no {path} here", "paths": sorted(PATHS)})
         if method not in ("GET", "HEAD"):
@@ -49,24 +52,6 @@ class Admin:
             return 503, "application/json", encode_json({"ready": False, "error": str(error)})
         ready = all(value is not False for value in parts.values())
         return (200 if ready else 503), "application/json", encode_json({"ready": ready, **parts})
-
-
-async def respond(
-    send: Send, status: int, body: bytes, content_type: str, headers: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    """Send one whole HTTP answer."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", content_type.encode()),
-                (b"content-length", str(len(body)).encode()),
-                *(headers or []),
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
 
 
 class QuietServer(uvicorn.Server):

@@ -6,11 +6,10 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+import msgspec
 import nats
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
@@ -21,6 +20,7 @@ from aicp_common import subjects
 from aicp_common.cancellation import end
 from aicp_common.envelope import Envelope, pack
 from aicp_common.errors import AicpError, DeadlineExceeded, TooLarge, Unavailable, decode_error
+from aicp_common.natsclient import NatsClient
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +64,7 @@ TRACE_HEADER = "traceparent"
 """Header of a reply that hands something on from another trace, a task for instance."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What a service answered."""
 
     body: bytes
@@ -75,6 +74,14 @@ class Reply:
     """Where the sender waits to hear that this reply has arrived; see `Bus.acknowledge`."""
     kind: str = COMPLETE
     """`complete`; `input_required`: the service wants something of the client first; `task`: a handle of a task."""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """What came to the inbox of a call."""
+
+    data: bytes
+    receipt: str
+    headers: Mapping[str, str] = {}
 
 
 OnInterim = Callable[[str, bytes], None]
@@ -104,7 +111,7 @@ class Bus:
         self._watch: asyncio.TimerHandle | None = None
         self._watch_due = 0.0
         self._calls = itertools.count()
-        self.client = Client()
+        self.client = NatsClient()
 
     @property
     def connected(self) -> bool:
@@ -148,7 +155,7 @@ class Bus:
             raise Unavailable(f"NATS cannot be reached: {error}", hint="look at NATS_URL") from error
         finally:
             await end([connecting, refused])
-        await self.client.subscribe(self._inbox + "*", cb=self._on_reply)
+        await self.client.take_answers(self._inbox + "*", self._on_answer)
         self._connected.set()
 
     async def close(self) -> None:
@@ -190,22 +197,21 @@ class Bus:
         payload = pack(envelope, body)
         if len(payload) > self.client.max_payload:
             raise TooLarge(f"the message has {len(payload)} bytes", expected=f"at most {self.client.max_payload}")
-        message = await self._request_patiently(service, method, envelope, payload, on_interim)
-        headers = message.headers
-        if headers is None and not message.reply:
-            return Reply(message.data)
-        headers = headers or {}
+        answer = await self._request_patiently(service, method, envelope, payload, on_interim)
+        headers = answer.headers
+        if not (headers or answer.receipt):
+            return Reply(answer.data)
         if ERROR_CODE_HEADER in headers:
-            raise decode_error(message.data)
+            raise decode_error(answer.data)
         origin, kind = headers.get(TRACE_HEADER), headers.get(KIND_HEADER, COMPLETE)
-        if message.reply and not hands_on:
-            await self.acknowledge(message.reply, taken=True)
-            return Reply(message.data, origin, kind=kind)
-        return Reply(message.data, origin, message.reply, kind)
+        if answer.receipt and not hands_on:
+            await self.acknowledge(answer.receipt, taken=True)
+            return Reply(answer.data, origin, kind=kind)
+        return Reply(answer.data, origin, answer.receipt, kind)
 
     async def _request_patiently(
         self, service: str, method: str, envelope: Envelope, payload: bytes, on_interim: OnInterim | None
-    ) -> Msg:
+    ) -> _Answer:
         started = time.monotonic()
         while True:
             await self._wait_connected(envelope)
@@ -221,39 +227,37 @@ class Bus:
 
     async def _request(
         self, service: str, method: str, envelope: Envelope, payload: bytes, on_interim: OnInterim | None
-    ) -> Msg:
+    ) -> _Answer:
         timeout_s = envelope.remaining_s()
         if timeout_s <= 0:
             raise DeadlineExceeded(f"the deadline of the call to {service}.{method} has passed")
         token, waiting = self._wait(_Waiting(service, method, timeout_s, self._worker_patience_s, on_interim))
         try:
             await self.client.publish(subjects.call(service, method), payload, reply=self._inbox + token)
-            message = await waiting.answer
+            answer = await waiting.answer
         except (ConnectionClosedError, OutboundBufferLimitError):
             raise Unavailable("the message bus (NATS) is away", hint="try again in a few seconds") from None
         finally:
             del self._waiting[token]
-        if message.headers is not None and message.headers.get("Status") == "503":
+        if answer.headers.get("Status") == "503":
             raise NoRespondersError
-        return message
+        return answer
 
-    async def _on_reply(self, message: Msg) -> None:
-        waiting = self._waiting.get(message.subject[len(self._inbox) :])
+    async def _on_answer(self, subject: str, receipt: str, data: bytes, headers: Mapping[str, str] | None) -> None:
+        waiting = self._waiting.get(subject[len(self._inbox) :])
         if waiting is None or waiting.answer.done():
-            if message.reply:
-                await self.acknowledge(message.reply, taken=False)
-            return
-        headers = message.headers
-        if headers is None:
-            waiting.answer.set_result(message)
+            if receipt:
+                await self.acknowledge(receipt, taken=False)
+        elif headers is None:
+            waiting.answer.set_result(_Answer(data, receipt))
         elif BEAT_HEADER in headers:
             waiting.heard_at = waiting.loop.time()
         elif INTERIM_HEADER in headers:
             waiting.heard_at = waiting.loop.time()
             if waiting.on_interim is not None:
-                waiting.on_interim(headers[INTERIM_HEADER], message.data)
+                waiting.on_interim(headers[INTERIM_HEADER], data)
         else:
-            waiting.answer.set_result(message)
+            waiting.answer.set_result(_Answer(data, receipt, headers))
 
     def _wait(self, waiting: "_Waiting") -> tuple[str, "_Waiting"]:
         """Put it where its answer finds it; the name that the answer is sent to."""
@@ -399,7 +403,7 @@ class _Waiting:
         self.loop = asyncio.get_running_loop()
         self.service = service
         self.method = method
-        self.answer: asyncio.Future[Msg] = self.loop.create_future()
+        self.answer: asyncio.Future[_Answer] = self.loop.create_future()
         self.heard_at = self.loop.time()
         self.deadline = self.heard_at + timeout_s
 

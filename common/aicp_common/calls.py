@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import cast
 
 import msgspec
@@ -41,8 +40,7 @@ DRAIN_S = 2.0
 """How long a worker that stops lets its calls end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What goes back to a caller."""
 
     body: bytes
@@ -70,6 +68,7 @@ class Calls:
         self._bus = bus
         self._worker_patience_s = worker_patience_s
         self._working: set[asyncio.Task[None]] = set()
+        CALLS_IN_FLIGHT.set_function(lambda: len(self._working))
         self._began: dict[Request, float] = {}
         self._by_request: dict[str, set[asyncio.Task[None]]] = {}
         self._cancelled: dict[str, float] = {}
@@ -103,13 +102,13 @@ class Calls:
     ) -> None:
         started = time.perf_counter()
         self._began[request] = started
-        CALLS_IN_FLIGHT.inc()
         outcome = "ok"
         request_id = ""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         try:
             envelope, body = unpack(request.data)
             request_id = envelope.request_id
-            self._by_request.setdefault(request_id, set()).add(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._by_request.setdefault(request_id, set()).add(task)
             current_request_id.set(envelope.request_id)
             current_traceparent.set(envelope.traceparent)
             begin(CurrentCall(envelope, request))
@@ -146,8 +145,7 @@ class Calls:
             await self._fail(request, is_tool, fault)
         finally:
             del self._began[request]
-            self._forget(request_id)
-            CALLS_IN_FLIGHT.dec()
+            self._forget(request_id, task)
             calls_of(name, outcome).inc()
             call_seconds_of(name).observe(time.perf_counter() - started)
 
@@ -175,10 +173,10 @@ class Calls:
                 log.info("nobody took the reply, what it handed over goes back")
                 await asyncio.shield(reply.undo())
 
-    def _forget(self, request_id: str) -> None:
+    def _forget(self, request_id: str, task: "asyncio.Task[None]") -> None:
         tasks = self._by_request.get(request_id)
         if tasks is not None:
-            tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            tasks.discard(task)
             if not tasks:
                 del self._by_request[request_id]
 

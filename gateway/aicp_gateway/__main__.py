@@ -5,6 +5,7 @@ import logging
 import resource
 import socket
 import time
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -20,7 +21,7 @@ from aicp_gateway.app import App
 from aicp_gateway.asks import Asks
 from aicp_gateway.catalogue import Catalogue
 from aicp_gateway.dispatch import Dispatch
-from aicp_gateway.httpparser import HttpProtocol
+from aicp_gateway.httpparser import HttpProtocol, no_asgi
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import Identity
 from aicp_gateway.presence import Presence
@@ -80,17 +81,15 @@ class Gateway:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         settings = self._service.settings
         sockets = self._sockets()
+        app = App(self._hub, Admin(self._service.check))
         config = uvicorn.Config(
-            App(self._hub, Admin(self._service.check)),
-            http=HttpProtocol,
-            ws=self._websocket,  # type: ignore[arg-type]  # uvicorn calls it like a class
+            no_asgi,
+            http=partial(HttpProtocol, app),  # type: ignore[arg-type]  # uvicorn calls these like classes
+            ws=self._websocket,  # type: ignore[arg-type]
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
-            # Nothing depends on what a proxy says of the client's address.
-            proxy_headers=False,
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
         )
         self._server = QuietServer(config)
@@ -174,7 +173,7 @@ class Gateway:
 
     async def beat(self) -> None:
         """See `Heartbeat`."""
-        await self._hub.heartbeat.beat_for_ever()
+        await asyncio.gather(self._hub.heartbeat.beat_for_ever(), self._hub.signs_of_life.beat_for_ever())
 
     async def repeat_presence(self) -> None:
         """See `Presence`."""

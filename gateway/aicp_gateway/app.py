@@ -1,55 +1,49 @@
-"""The ASGI application: Streamable HTTP and the health paths, on every port. See `websocket.py` for WebSockets."""
+"""What the gateway answers over HTTP: MCP and the health paths, on every port. See `websocket.py` for WebSockets."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-from aicp_common.admin import PATHS, Admin, respond
+from aicp_common.admin import PATHS, Admin
 from aicp_common.errors import AicpError
 from aicp_gateway.http import HttpRequest
-from aicp_gateway.httpparser import CONNECTION
+from aicp_gateway.httpexchange import Exchange
 from aicp_gateway.hub import Hub
-from aicp_gateway.identity import challenge, facts_of
+from aicp_gateway.identity import challenge
 from aicp_gateway.metrics import REFUSED
 from aicp_gateway.protocol.jsonrpc import NULL
-from aicp_gateway.refusal import JSON, peek_id, refuse
+from aicp_gateway.refusal import peek_id, refuse
 from aicp_gateway.websocket import ENDPOINT, nothing_at
-
-AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
-AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class App:
-    """Finds out what a connection wants and who it is, and hands it to the driver of its transport."""
+    """Finds out what a request wants and who it is from, and hands it to whoever answers it."""
 
     def __init__(self, hub: Hub, admin: Admin) -> None:
         self._hub = hub
         self._admin = admin
 
-    async def __call__(self, scope: dict[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
-        if scope["path"] in PATHS:
-            await self._look(scope, receive, send)
+    async def __call__(self, exchange: Exchange) -> None:
+        if exchange.path in PATHS:
+            await self._look(exchange)
             return
-        if scope["path"].rstrip("/") != ENDPOINT:
-            await respond(send, 404, nothing_at(scope["path"]), JSON)
+        if exchange.path.rstrip("/") != ENDPOINT:
+            await exchange.respond(404, nothing_at(exchange.path))
             return
-        facts = facts_of(scope)
+        identity = self._hub.identity
         try:
-            self._hub.identity.check_origin(facts)
-            caller = self._hub.identity.caller(facts)
+            identity.check_origin(exchange.facts)
+            caller = identity.caller(exchange.facts)
         except AicpError as error:
             REFUSED.labels(error.code).inc()
-            id = await peek_id(facts.headers, receive) if scope["method"] == "POST" else NULL
-            await refuse(send, error, challenge(error), id)
+            id = await peek_id(exchange) if exchange.method == "POST" else NULL
+            await refuse(exchange, error, challenge(error), id)
             return
-        connection = scope["extensions"][CONNECTION]
-        await HttpRequest(self._hub, facts, caller, connection, receive, send).serve(scope["method"])
+        await HttpRequest(self._hub, exchange, caller).serve()
 
-    async def _look(self, scope: dict[str, Any], receive: AsgiReceive, send: AsgiSend) -> None:
+    async def _look(self, exchange: Exchange) -> None:
         try:
             # Probes of /health and /ready come under any address; the figures are for this machine's own.
-            if scope["path"] == "/metrics":
-                self._hub.identity.check_local(facts_of(scope))
+            if exchange.path == "/metrics":
+                self._hub.identity.check_local(exchange.facts)
         except AicpError as error:
-            await refuse(send, error)
+            await refuse(exchange, error)
         else:
-            await self._admin(scope, receive, send)
+            status, content_type, body = await self._admin.answer(exchange.path, exchange.method)
+            await exchange.respond(status, body, content_type)

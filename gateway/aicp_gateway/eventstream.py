@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -13,23 +11,22 @@ from nats.aio.msg import Msg
 from aicp_common import subjects
 from aicp_common.cancellation import end
 from aicp_common.envelope import Principal
-from aicp_common.errors import AicpError, NotFound
+from aicp_common.errors import AicpError, NotFound, Unavailable
 from aicp_common.ids import new_id
 from aicp_gateway.dispatch import Dispatch
-from aicp_gateway.hub import Hub
+from aicp_gateway.httpexchange import Exchange
+from aicp_gateway.hub import SIGN_OF_LIFE_S, Hub
 from aicp_gateway.identity import Caller
 from aicp_gateway.metrics import CONNECTIONS, NOTIFICATIONS
 from aicp_gateway.notices import Notices
 from aicp_gateway.protocol.actions import Listen
 from aicp_gateway.protocol.revisions import primes_streams, resumes_streams
+from aicp_gateway.refusal import refuse
 from aicp_gateway.sessions import Control, Session, decode_control
 from aicp_gateway.streams import event_id
 from aicp_gateway.subscription import Subscription
 
 log = logging.getLogger(__name__)
-
-KEEP_ALIVE_S = 15.0
-"""How often a stream with nothing to say says so, for proxies that cut silent connections."""
 
 RETRY = b"retry: 500\n\n"
 """Tells a client how many milliseconds to wait before it comes back to a stream that the gateway has closed."""
@@ -42,9 +39,6 @@ STREAM_HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-
-AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
-AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 def encode_event(message: bytes, id: str = "") -> bytes:
@@ -63,39 +57,37 @@ class Stream(ABC):
         hub: What all connections share.
         principal: Whose it is.
         caller: Whose token it lasts as long as.
-        receive: ASGI.
-        send: ASGI.
+        exchange: What is answered.
     """
 
-    def __init__(self, hub: Hub, principal: Principal, caller: Caller, receive: AsgiReceive, send: AsgiSend) -> None:
+    def __init__(self, hub: Hub, principal: Principal, caller: Caller, exchange: Exchange) -> None:
         self._hub = hub
         self._principal = principal
         self._caller = caller
-        self._receive = receive
-        self._send = send
+        self._exchange = exchange
         self._over = asyncio.Event()
         self._closed = False
         self._started = False
 
     async def serve(self) -> None:
         """Stream until the end, and leave nothing behind."""
-        gone = asyncio.create_task(self._client_gone())
+        self._exchange.on_lost(self._over.set)
         over = asyncio.create_task(self._over.wait())
         streaming = asyncio.create_task(self._stream())
         self._hub.connections.add(self)
         CONNECTIONS.labels("http").inc()
         try:
-            await asyncio.wait(
-                (gone, over, streaming), timeout=self._caller.lasts_s(), return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((over, streaming), timeout=self._caller.lasts_s(), return_when=asyncio.FIRST_COMPLETED)
             if streaming.done():
                 self._look_at(streaming.exception())
             await end([streaming])
-            if not gone.done() and self._started:
-                with contextlib.suppress(OSError):
-                    await self._send({"type": "http.response.body", "body": self._last_words()})
+            if self._started:
+                await self._exchange.finish(self._last_words())
+            else:
+                await refuse(self._exchange, Unavailable("the stream ended before it began", hint="open it again"))
         finally:
-            await end([gone, over, streaming])
+            self._exchange.on_lost(None)
+            await end([over, streaming])
             CONNECTIONS.labels("http").dec()
             self._hub.connections.discard(self)
             await self._clean_up()
@@ -124,14 +116,14 @@ class Stream(ABC):
         """Leave nothing behind."""
 
     async def _start(self) -> None:
-        await self._send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        await self._exchange.start(STREAM_HEADERS)
         self._started = True
         await self._chunk(b": open\n\n")
 
     async def _chunk(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._exchange.write(data)
 
-    async def _wait(self, event: asyncio.Event, timeout_s: float = KEEP_ALIVE_S) -> None:
+    async def _wait(self, event: asyncio.Event, timeout_s: float = SIGN_OF_LIFE_S) -> None:
         """Wait until `event` is set, for `timeout_s` at most; then say that the stream is alive."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -139,10 +131,6 @@ class Stream(ABC):
         except TimeoutError:
             await self._chunk(b": alive\n\n")
         event.clear()
-
-    async def _client_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 class EventStream(Stream):
@@ -154,18 +142,15 @@ class EventStream(Stream):
         hub: What all connections share.
         session: Whose stream it is.
         caller: Whose token it lasts as long as.
-        receive: ASGI.
-        send: ASGI.
+        exchange: What is answered.
         resumed: The client comes back after its connection broke.
     """
 
     NAME = "n"
     """Of the stream, in the ids of its events."""
 
-    def __init__(
-        self, hub: Hub, session: Session, caller: Caller, receive: AsgiReceive, send: AsgiSend, *, resumed: bool
-    ) -> None:
-        super().__init__(hub, session.principal, caller, receive, send)
+    def __init__(self, hub: Hub, session: Session, caller: Caller, exchange: Exchange, *, resumed: bool) -> None:
+        super().__init__(hub, session.principal, caller, exchange)
         self._session = session
         self._resumed = resumed
         # Sorts by time: of two streams that open at once, the same one ends on every gateway.
@@ -242,23 +227,15 @@ class ResumedStream(Stream):
         hub: What all connections share.
         session: Whose stream it is.
         caller: Whose token it lasts as long as.
-        receive: ASGI.
-        send: ASGI.
+        exchange: What is answered.
         stream: Which stream.
         number: Of the last event that the client has.
     """
 
     def __init__(
-        self,
-        hub: Hub,
-        session: Session,
-        caller: Caller,
-        receive: AsgiReceive,
-        send: AsgiSend,
-        stream: str,
-        number: int,
+        self, hub: Hub, session: Session, caller: Caller, exchange: Exchange, stream: str, number: int
     ) -> None:
-        super().__init__(hub, session.principal, caller, receive, send)
+        super().__init__(hub, session.principal, caller, exchange)
         self._session = session
         self._name = stream
         self._number = number
@@ -304,14 +281,11 @@ class ListenStream(Stream):
         dispatch: Of the transport.
         listen: What was asked for.
         caller: Whose token it lasts as long as.
-        receive: ASGI.
-        send: ASGI.
+        exchange: What is answered.
     """
 
-    def __init__(
-        self, hub: Hub, dispatch: Dispatch, listen: Listen, caller: Caller, receive: AsgiReceive, send: AsgiSend
-    ) -> None:
-        super().__init__(hub, listen.exchange.principal, caller, receive, send)
+    def __init__(self, hub: Hub, dispatch: Dispatch, listen: Listen, caller: Caller, exchange: Exchange) -> None:
+        super().__init__(hub, listen.exchange.principal, caller, exchange)
         self._some = asyncio.Event()
         self._subscription = Subscription(hub, dispatch, listen, new_id("l"), lambda notices: self._some.set())
 

@@ -1,26 +1,28 @@
-"""The heartbeat: pings every WebSocket in turn, and ends those that did not answer, without a timer for each."""
+"""The heartbeat: gives every connection in turn a sign of life, without a timer for each."""
 
 import asyncio
 from typing import Protocol
 
-INTERVAL_S = 20.0
-"""Between two pings of one connection; the pong has to come before the next ping."""
-
 PARTS = 20
-"""The connections fall into so many parts; one after the other is pinged."""
+"""The connections fall into so many parts; one after the other has its turn."""
 
 
 class Pinged(Protocol):
-    """A connection that can be pinged."""
+    """A connection, or an answer that is long in coming."""
 
     def ping(self) -> None:
-        """Ping the client, or end the connection when it did not answer the last ping."""
+        """Do what is due once an interval. Must not block."""
 
 
 class Heartbeat:
-    """Knows when each connection is to be pinged."""
+    """Knows when each connection is to be pinged.
 
-    def __init__(self) -> None:
+    Args:
+        interval_s: Between two pings of one connection.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
         self._parts: list[set[Pinged]] = [set() for _ in range(PARTS)]
         self._now = 0
 
@@ -40,7 +42,7 @@ class Heartbeat:
     async def beat_for_ever(self) -> None:
         """Ping one part after the other."""
         while True:
-            await asyncio.sleep(INTERVAL_S / PARTS)
+            await asyncio.sleep(self._interval_s / PARTS)
             self._now = (self._now + 1) % PARTS
             for connection in list(self._parts[self._now]):
                 connection.ping()

@@ -4,23 +4,20 @@ In the stateless era there is only POST. Source: MCP 2025-11-25 and 2026-07-28, 
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
-from aicp_common.admin import respond
 from aicp_common.errors import AicpError, Internal, InvalidArgument, NotFound, TooLarge, Unavailable
 from aicp_common.tracing import is_traceparent
 from aicp_gateway.batch import BatchChannel
 from aicp_gateway.dispatch import Channel
 from aicp_gateway.eventstream import EventStream, ListenStream, ResumedStream
-from aicp_gateway.httpparser import Connection
+from aicp_gateway.httpexchange import JSON, Exchange
 from aicp_gateway.hub import Hub
-from aicp_gateway.identity import GUEST_PREFIX, Caller, Facts
+from aicp_gateway.identity import GUEST_PREFIX, Caller
 from aicp_gateway.metrics import MESSAGES
 from aicp_gateway.post import PostAnswer
 from aicp_gateway.protocol.actions import Action, Answered, Batch, Call, Cancel, Listen, Send, Unwatch
@@ -28,14 +25,11 @@ from aicp_gateway.protocol.engine import Conversation
 from aicp_gateway.protocol.headers import VERSION
 from aicp_gateway.protocol.jsonrpc import INVALID_REQUEST, NULL, encode_error, id_of
 from aicp_gateway.protocol.revisions import HANDSHAKE, STATELESS
-from aicp_gateway.refusal import JSON, peek_id, refuse
+from aicp_gateway.refusal import peek_id, refuse
 from aicp_gateway.sessions import Control, Session
 from aicp_gateway.streams import parse_event_id
 
 log = logging.getLogger(__name__)
-
-AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
-AsgiReceive = Callable[[], Awaitable[dict[str, Any]]]
 
 EVENT_STREAM = "text/event-stream"
 SESSION_HEADER = "mcp-session-id"
@@ -51,26 +45,23 @@ OUTCOME_UNKNOWN = "it may or may not have been done: look before you do it again
 class HttpRequest:
     """One HTTP request to the MCP endpoint."""
 
-    def __init__(
-        self, hub: Hub, facts: Facts, caller: Caller, connection: Connection, receive: AsgiReceive, send: AsgiSend
-    ) -> None:
+    def __init__(self, hub: Hub, exchange: Exchange, caller: Caller) -> None:
         self._hub = hub
-        self._facts = facts
+        self._exchange = exchange
+        self._headers = exchange.facts.headers
         self._caller = caller
         self._principal = caller.principal
-        self._connection = connection
         self._takes_streams = False
-        self._receive = receive
-        self._send = send
         self._read: bytes | None = None
         """The body, once it has been read."""
         self._dispatch = hub.dispatch_http
         self._lost = False
         """Whether the client has gone and cannot come back."""
 
-    async def serve(self, method: str) -> None:
+    async def serve(self) -> None:
         """Answer it. Errors of the hierarchy become HTTP answers with a JSON-RPC error as their body."""
-        stateless = self._facts.headers.get(VERSION) == STATELESS
+        method = self._exchange.method
+        stateless = self._headers.get(VERSION) == STATELESS
         try:
             match method:
                 case "POST":
@@ -79,20 +70,21 @@ class HttpRequest:
                     await self._get()
                 case "DELETE" if not stateless:
                     await self._hub.sessions.end(await self._session())
-                    await respond(self._send, 204, b"", JSON)
+                    await self._exchange.respond(204)
                 case _:
                     allowed = b"POST" if stateless else b"GET, POST, DELETE"
-                    await respond(self._send, 405, b"", JSON, [(b"allow", allowed)])
+                    reason = f"{method[:20]} is not for this endpoint, which takes {allowed.decode()}"
+                    await self._exchange.respond(405, _error(NULL, reason), fields=[(b"allow", allowed)])
         except AicpError as error:
-            await refuse(self._send, error, id=await self._request_id(method))
+            await refuse(self._exchange, error, id=await self._request_id())
 
-    async def _request_id(self, method: str = "POST") -> bytes:
+    async def _request_id(self) -> bytes:
         if self._read is not None:
             return id_of(self._read)
-        return await peek_id(self._facts.headers, self._receive) if method == "POST" else NULL
+        return await peek_id(self._exchange) if self._exchange.method == "POST" else NULL
 
     async def _post(self) -> None:
-        headers = self._facts.headers
+        headers = self._headers
         if not _is_json(headers.get("content-type", "")):
             await self._reject(415, f"the body must be {JSON}")
             return
@@ -119,7 +111,7 @@ class HttpRequest:
             session = await self._hub.sessions.create(self._principal, conversation.agreed)
             assert isinstance(actions[0], Send)
             named = [(SESSION_HEADER.encode(), session.id.encode())]
-            await respond(self._send, 200, actions[0].message, JSON, named)
+            await self._exchange.respond(200, actions[0].message, fields=named)
             return
         await self._carry_out(actions, session)
 
@@ -127,33 +119,33 @@ class HttpRequest:
         if len(actions) == 1 and isinstance(actions[0], Listen):
             await self._listen(actions[0])
             return
-        channel = PostAnswer(self._hub, session, self._connection, streams=self._takes_streams, send=self._send)
-        calls = False
+        answer = PostAnswer(self._hub, session, self._exchange, streams=self._takes_streams)
+        answered = False
         for action in actions:
-            calls = await self._do(action, session, channel, channel) or calls
-        if not calls and not channel.done:
-            await respond(self._send, 202, b"", JSON)
+            if isinstance(action, Call):
+                await self._watched(self._perform(action, session, answer), answer)
+                answered = True
+            else:
+                answered = await self._do(action, session, answer, answer) or answered
+        if not answered and not answer.done:
+            await self._exchange.respond(202)
 
     async def _listen(self, listen: Listen) -> None:
         if not self._takes_streams:
             reason = f"a subscription is an event stream; the Accept header must have {EVENT_STREAM}"
-            await respond(self._send, 406, encode_error(listen.id, INVALID_REQUEST, reason), JSON)
+            await self._exchange.respond(406, _error(listen.id, reason))
             return
         try:
-            await ListenStream(self._hub, self._dispatch, listen, self._caller, self._receive, self._send).serve()
+            await ListenStream(self._hub, self._dispatch, listen, self._caller, self._exchange).serve()
         except AicpError as error:
-            body = encode_error(listen.id, error.jsonrpc_code, str(error), error.as_dict())
-            await respond(self._send, error.http_status, body, JSON)
+            await refuse(self._exchange, error, id=listen.id)
 
     async def _do(self, action: Action, session: Session | None, answer: PostAnswer, channel: Channel) -> bool:
-        """Carry out one action; whether it was one that gives an answer."""
+        """Carry out one action that is no call; whether it was one that gives an answer."""
         match action:
             case Send():
                 # Without a session nothing of the handshake era can go well.
                 await channel.answer(action)
-                return True
-            case Call():
-                await self._call(action, session, answer, channel)
                 return True
             case Batch(actions, expected):
                 together = BatchChannel(channel, expected)
@@ -177,35 +169,32 @@ class HttpRequest:
     async def _all(self, calls: list[Call], session: Session | None, channel: Channel) -> None:
         await asyncio.gather(*(self._perform(call, session, channel) for call in calls))
 
-    async def _call(self, call: Call, session: Session | None, answer: PostAnswer, channel: Channel) -> None:
-        await self._watched(self._perform(call, session, channel), answer)
-
     async def _watched(self, work: Any, answer: PostAnswer) -> None:
         """Do `work`, and end it when the client goes away and cannot come back."""
-        working = asyncio.current_task()
-        assert working is not None
 
         def on_lost() -> None:
             if answer.outlives_connection:
                 answer.lose_connection()
             elif not answer.done:
                 self._lost = True
-                working.cancel()
+                self._exchange.give_up()
 
-        self._connection.on_lost(on_lost)
+        self._exchange.on_lost(on_lost)
         answer.keep_alive()
         try:
-            with contextlib.suppress(OSError):
-                await work
+            await work
+        except OSError:
+            # The client has gone.
+            pass
         except asyncio.CancelledError:
             if not (self._lost or answer.done):
                 raise
         finally:
-            self._connection.on_lost(None)
+            self._exchange.on_lost(None)
             answer.close()
 
     async def _perform(self, call: Call, session: Session | None, channel: Channel) -> None:
-        given = self._facts.headers.get("traceparent", "")
+        given = self._headers.get("traceparent", "")
         traceparent = given if is_traceparent(given) else ""
         if call.kind == "watch" and session is not None:
             await channel.answer(await self._watch(call, session))
@@ -241,20 +230,18 @@ class HttpRequest:
         await self._hub.sessions.tell(session.id, Control("answer", id=answered.id, result=result, error=error))
 
     async def _get(self) -> None:
-        if EVENT_STREAM not in self._facts.headers.get("accept", ""):
+        if EVENT_STREAM not in self._headers.get("accept", ""):
             await self._reject(406, f"GET opens the event stream; the Accept header must have {EVENT_STREAM}")
             return
         session = await self._session()
-        last = self._facts.headers.get(LAST_EVENT_HEADER)
+        last = self._headers.get(LAST_EVENT_HEADER)
         event = parse_event_id(last) if last is not None else None
         if last is not None and event is None:
             raise NotFound("there is no such event stream, or no more", hint="leave Last-Event-ID out")
         if event is not None and event[0] != EventStream.NAME:
-            await ResumedStream(self._hub, session, self._caller, self._receive, self._send, *event).serve()
+            await ResumedStream(self._hub, session, self._caller, self._exchange, *event).serve()
         else:
-            await EventStream(
-                self._hub, session, self._caller, self._receive, self._send, resumed=event is not None
-            ).serve()
+            await EventStream(self._hub, session, self._caller, self._exchange, resumed=event is not None).serve()
 
     async def _session(self) -> Session:
         """The session that the headers name.
@@ -263,7 +250,7 @@ class HttpRequest:
             InvalidArgument: no session, or a protocol version that is not the session's.
             NotFound: no such session, or not this client's.
         """
-        headers = self._facts.headers
+        headers = self._headers
         session_id = headers.get(SESSION_HEADER)
         if session_id is None:
             raise InvalidArgument("the header Mcp-Session-Id is missing", hint="send initialize first")
@@ -292,25 +279,24 @@ class HttpRequest:
             TooLarge: it is longer than a message may be.
         """
         limit = self._hub.settings.max_message_bytes
-        declared = self._facts.headers.get("content-length", "")
-        chunks: list[bytes] = []
+        declared = self._headers.get("content-length", "")
         size = int(declared) if declared.isdigit() else 0
-        received = 0
-        while size <= limit:
-            event = await self._receive()
-            if event["type"] == "http.disconnect":
-                raise InvalidArgument("the client went away before its message was complete")
-            chunk = event.get("body", b"")
-            chunks.append(chunk)
-            received += len(chunk)
-            size = max(size, received)
-            if not event.get("more_body", False):
-                self._read = b"".join(chunks)
-                return self._read
-        raise TooLarge(f"the message has {size} bytes or more", expected=f"at most {limit}")
+        body, more = b"", True
+        while more and size <= limit:
+            data, more = await self._exchange.read()
+            body = body + data if body else data
+            size = max(size, len(body))
+        if size > limit:
+            raise TooLarge(f"the message has {size} bytes or more", expected=f"at most {limit}")
+        self._read = body
+        return body
 
     async def _reject(self, status: int, message: str) -> None:
-        await respond(self._send, status, encode_error(await self._request_id(), INVALID_REQUEST, message), JSON)
+        await self._exchange.respond(status, _error(await self._request_id(), message))
+
+
+def _error(id: bytes, message: str) -> bytes:
+    return encode_error(id, INVALID_REQUEST, message)
 
 
 @lru_cache(maxsize=256)

@@ -17,6 +17,12 @@ from aicp_gateway.settings import GatewaySettings
 from aicp_gateway.streams import Streams
 from aicp_gateway.watches import Watches
 
+PING_S = 20.0
+"""Between two pings of a WebSocket; the pong has to come before the next ping."""
+
+SIGN_OF_LIFE_S = 15.0
+"""How often a stream with nothing to say says so, for proxies that cut silent connections."""
+
 
 class Closable(Protocol):
     """A connection or an event stream."""
@@ -41,7 +47,10 @@ class Hub:
     asks: Asks
     streams: Streams
     sealer: StateSealer
-    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    heartbeat: Heartbeat = field(default_factory=lambda: Heartbeat(PING_S))
+    """Pings WebSockets, and ends those that did not answer the last ping."""
+    signs_of_life: Heartbeat = field(default_factory=lambda: Heartbeat(SIGN_OF_LIFE_S))
+    """Says in answers over HTTP that they are still coming."""
     clients: set[Notices] = field(default_factory=set)
     """Everyone who can be told something now."""
     connections: set[Closable] = field(default_factory=set)

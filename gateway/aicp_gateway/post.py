@@ -9,8 +9,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -18,8 +16,8 @@ from nats.aio.msg import Msg
 from aicp_common import subjects
 from aicp_common.errors import AicpError, Conflict
 from aicp_gateway.dispatch import Away
-from aicp_gateway.eventstream import KEEP_ALIVE_S, RETRY, STREAM_HEADERS, encode_event
-from aicp_gateway.httpparser import Connection
+from aicp_gateway.eventstream import RETRY, STREAM_HEADERS, encode_event
+from aicp_gateway.httpexchange import Exchange
 from aicp_gateway.hub import Hub
 from aicp_gateway.metrics import NOTIFICATIONS
 from aicp_gateway.protocol.actions import Answered, Answers, Ask, Send
@@ -36,25 +34,15 @@ class PostAnswer:
     Args:
         hub: What all connections share.
         session: Of the handshake era; None in the stateless one.
-        connection: Takes an answer that is one JSON object.
+        exchange: What is answered.
         streams: Whether the client takes event streams.
-        send: ASGI.
     """
 
-    def __init__(
-        self,
-        hub: Hub,
-        session: Session | None,
-        connection: Connection,
-        *,
-        streams: bool,
-        send: Callable[[dict[str, Any]], Awaitable[None]],
-    ) -> None:
+    def __init__(self, hub: Hub, session: Session | None, exchange: Exchange, *, streams: bool) -> None:
         self._hub = hub
         self._session = session
-        self._connection = connection
+        self._exchange = exchange
         self._streams = streams
-        self._send = send
         revision = session.agreed.revision if session is not None else ""
         self._resumable = resumes_streams(revision)
         self._primes = primes_streams(revision) and self._resumable
@@ -64,7 +52,7 @@ class PostAnswer:
         self._closed = False
         self._given = False
         self._lock = asyncio.Lock()
-        self._keep_alive: asyncio.TimerHandle | None = None
+        self._part: int | None = None
         self._commenting: asyncio.Task[None] | None = None
         self.done = False
         """Whether the answer has been given."""
@@ -79,15 +67,16 @@ class PostAnswer:
         self._gone = True
 
     def keep_alive(self) -> None:
-        """From now on, say every `KEEP_ALIVE_S` seconds that the answer is still coming."""
-        if self._streams:
-            self._keep_alive = asyncio.get_running_loop().call_later(KEEP_ALIVE_S, self._comment_soon)
+        """From now on, say every `SIGN_OF_LIFE_S` seconds that the answer is still coming."""
+        if self._streams and not self._closed:
+            self._part = self._hub.signs_of_life.join(self)
 
     def close(self) -> None:
         """Nothing more has to be waited for."""
         self._closed = True
-        if self._keep_alive is not None:
-            self._keep_alive.cancel()
+        if self._part is not None:
+            self._hub.signs_of_life.leave(self, self._part)
+            self._part = None
 
     async def notify(self, message: bytes) -> None:
         """See `Channel.notify`."""
@@ -104,21 +93,24 @@ class PostAnswer:
         if hands_over:
             # Whether the connection is lost is known a turn of the loop after it was.
             await asyncio.sleep(0)
+        if not (self._given or self._stream or self._lock.locked()):
+            # Nothing has come before it, and nothing comes after it.
+            self._given = True
+            await self._exchange.respond(send.status, send.message)
+            self.done = True
+            return
         async with self._lock:
             if self._given:
                 # Half of it may be on its way to a client that does not read.
                 return
-            if self._stream and self._gone and hands_over:
+            if self._gone and hands_over:
                 raise Away("nobody was there when the answer came")
             self._given = True
-            if not self._stream:
-                await self._connection.respond(send.status, send.message)
-                self.done = True
-                return
+            await self._start()
             await self._event(send.message, final=True)
             self.done = True
             if not self._gone:
-                await self._send({"type": "http.response.body", "body": b""})
+                await self._exchange.finish()
 
     async def ask(self, ask: Ask) -> Answers:
         """See `Channel.ask`."""
@@ -159,13 +151,13 @@ class PostAnswer:
             if self._number == 0:
                 await self._event(b"", final=False)
             self._gone = True
-            await self._send({"type": "http.response.body", "body": RETRY})
+            await self._exchange.finish(RETRY)
 
     async def _start(self) -> None:
         if self._stream:
             return
         self._stream = f"p{secrets.token_hex(6)}"
-        await self._send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        await self._exchange.start(STREAM_HEADERS)
         if self._primes:
             await self._event(b"", final=False)
 
@@ -176,7 +168,7 @@ class PostAnswer:
             id = event_id(self._stream, self._number)
             await self._keep(message, final=final)
         if not self._gone:
-            await self._send({"type": "http.response.body", "body": encode_event(message, id), "more_body": True})
+            await self._exchange.write(encode_event(message, id))
 
     async def _keep(self, message: bytes, *, final: bool) -> None:
         assert self._session is not None
@@ -188,8 +180,10 @@ class PostAnswer:
             return
         await self._hub.sessions.tell(self._session.id, Control("event", stream=self._stream))
 
-    def _comment_soon(self) -> None:
-        self._commenting = asyncio.create_task(self._comment())
+    def ping(self) -> None:
+        """Say that the answer is still coming."""
+        if self._commenting is None or self._commenting.done():
+            self._commenting = asyncio.create_task(self._comment())
 
     async def _comment(self) -> None:
         async with self._lock:
@@ -198,10 +192,9 @@ class PostAnswer:
             with contextlib.suppress(OSError):
                 if not self._gone:
                     await self._start()
-                    await self._send({"type": "http.response.body", "body": b": alive\n\n", "more_body": True})
+                    await self._exchange.write(b": alive\n\n")
             if self._resumable and self._session is not None:
                 try:
                     await self._hub.streams.keep(self._session.id, self._stream)
                 except AicpError as error:
                     log.warning("an event stream may lapse before its answer is there: %s", error)
-        self.keep_alive()

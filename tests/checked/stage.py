@@ -2,11 +2,13 @@
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.checked.app import Checked, Event, Receive, Scope, Send
+from aicp_gateway.httpexchange import JSON, Exchange, Fields
+from aicp_gateway.identity import Facts
+from tests.support.checked.app import Checked
 from tests.support.checked.report import Report
 from tests.support.checked.session import Session
 from tests.support.checked.talk import Talk
@@ -91,7 +93,7 @@ class Web:
     def __init__(self, elsewhere: dict[str, str] | None = None) -> None:
         self._report = Notes()
         self._elsewhere = elsewhere or {}
-        self._answer: list[Event] = []
+        self._answer: tuple[int, dict[str, str], list[bytes]] = (0, {}, [])
         self._checked = Checked(self._app, self._report, self._revision_of)
 
     async def post(
@@ -162,38 +164,65 @@ class Web:
         headers: dict[str, str],
         chunks: list[bytes],
     ) -> list[str]:
-        start = {"type": "http.response.start", "status": status, "headers": _encode(headers)}
-        pieces = [{"type": "http.response.body", "body": chunk, "more_body": True} for chunk in chunks]
-        self._answer = [start, *pieces, {"type": "http.response.body", "body": b""}]
         body = b"" if method != "POST" else text_of(message).encode("utf-8", "surrogateescape")
-        parts = [body[:5], body[5:]]
-        incoming = deque[Event](
-            {"type": "http.request", "body": part, "more_body": index == 0} for index, part in enumerate(parts)
-        )
-        scope = {"type": "http", "method": method, "path": "/mcp", "headers": _encode(sent or {})}
-
-        async def receive() -> Event:
-            return incoming.popleft()
-
-        await self._checked(scope, receive, _nobody)
+        self._answer = (status, headers, chunks)
+        await self._checked(Played(method, sent or {}, [body[:5], body[5:]]))
         return self._report.take()
 
-    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        while (await receive()).get("more_body"):
-            pass
-        for event in self._answer:
-            await send(event)
+    async def _app(self, exchange: Exchange) -> None:
+        more = True
+        while more:
+            _, more = await exchange.read()
+        status, headers, chunks = self._answer
+        content_type = headers.get("content-type", JSON)
+        fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+        if content_type.startswith("text/event-stream"):
+            await exchange.start(fields)
+            for chunk in chunks:
+                await exchange.write(chunk)
+            await exchange.finish()
+        else:
+            await exchange.respond(status, b"".join(chunks), content_type, fields)
 
     async def _revision_of(self, session: str) -> str | None:
         return self._elsewhere.get(session)
 
 
-def _encode(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
+class Played:
+    """An exchange of which only the request is there.
 
+    Args:
+        method: Of the request.
+        headers: Of the request.
+        parts: Of its body.
+    """
 
-async def _nobody(event: Event) -> None:
-    pass
+    def __init__(self, method: str, headers: dict[str, str], parts: list[bytes]) -> None:
+        self.method = method
+        self.path = "/mcp"
+        self.facts = Facts(headers, "")
+        self._parts = deque(parts)
+
+    async def read(self) -> tuple[bytes, bool]:
+        return self._parts.popleft(), bool(self._parts)
+
+    def on_lost(self, callback: Callable[[], None] | None) -> None:
+        pass
+
+    def give_up(self) -> None:
+        pass
+
+    async def respond(self, status: int, body: bytes = b"", content_type: str = JSON, fields: Fields = ()) -> None:
+        pass
+
+    async def start(self, fields: Fields) -> None:
+        pass
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+    async def finish(self, data: bytes = b"") -> None:
+        pass
 
 
 def handshake(

@@ -14,8 +14,8 @@ import uvicorn
 import websockets
 from uvicorn.server import ServerState
 
-from aicp_common.admin import respond
 from aicp_gateway import httpparser
+from aicp_gateway.httpexchange import Exchange
 from tests.gateway.client import RawClient
 from tests.gateway.httpclient import ACCEPT, HttpClient, call_of
 from tests.gateway.revisions import NEWEST, headers_of, meta
@@ -105,6 +105,47 @@ async def test_bodies_in_pieces_and_in_chunks_are_read(gateway: GatewayProcess) 
     for _ in range(20):
         writer.write(b"%x\r\n%b\r\n" % (2**16, b" " * 2**16))
     assert (await read_answer(reader))[0] == 413
+    writer.close()
+
+
+async def test_a_client_of_http_1_0_is_served(gateway: GatewayProcess) -> None:
+    async def whole(request: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
+        writer.write(request.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1))
+        return await asyncio.wait_for(reader.read(), 10)
+
+    assert b'"x"' in await whole(stateless("echo", text="x"))
+    message = call_of("play", steps=[["progress", 1], ["progress", 2]])
+    message["params"]["_meta"] = {**meta(), "progressToken": 1}
+    head, _, body = (await whole(post(message, **headers_of(message)))).partition(b"\r\n\r\n")
+    # It does not know chunks: the stream ends with the connection.
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    assert [line[:5] for line in body.split(b"\n") if line.startswith(b"data")] == [b"data:"] * 3
+
+
+async def test_a_target_may_be_a_whole_url(gateway: GatewayProcess) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
+    request = stateless("echo", text="x")
+    writer.write(request.replace(b"POST /mcp", b"POST http://127.0.0.1/mcp", 1))
+    assert (await read_answer(reader))[0] == 200
+    writer.write(request.replace(b"POST /mcp", b"POST /%6dcp/", 1))
+    assert (await read_answer(reader))[0] == 200
+    writer.write(request.replace(b"POST /mcp", b"POST mcp", 1))
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+
+
+async def test_head_is_get_without_a_body(gateway: GatewayProcess) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
+    for path in (b"/health", b"/metrics"):
+        writer.write(b"HEAD %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert int(head.split(b"content-length: ")[1].split(b"\r\n")[0]) > 0
+    # What follows is the next answer: nothing of a body came before it.
+    writer.write(stateless("echo", text="x"))
+    assert (await read_answer(reader))[0] == 200
     writer.close()
 
 
@@ -231,15 +272,15 @@ async def impatient_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int
     """The gateway's HTTP alone, in this process, with less patience than it really has; its port."""
     monkeypatch.setattr(httpparser, "REQUEST_S", 0.3)
 
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
-            pass
-        await respond(send, 200, b"{}", "application/json")
+    async def app(exchange: Exchange) -> None:
+        more = True
+        while more:
+            _, more = await exchange.read()
+        await exchange.respond(200, b"{}")
 
-    config = uvicorn.Config(app, lifespan="off", log_config=None)
-    config.load()
+    config = uvicorn.Config(httpparser.no_asgi, log_config=None)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: httpparser.HttpProtocol(config, ServerState(), {}), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: httpparser.HttpProtocol(app, config, ServerState(), {}), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

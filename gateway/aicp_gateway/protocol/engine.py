@@ -14,7 +14,7 @@ from aicp_gateway.catalogue import Catalogue
 from aicp_gateway.protocol import params as wire
 from aicp_gateway.protocol.actions import Action, Answered, Batch, Call, Cancel, Listen, Send
 from aicp_gateway.protocol.exchange import Exchange
-from aicp_gateway.protocol.handshake import Agreed, Handshake
+from aicp_gateway.protocol.handshake import NOTHING_AGREED, Agreed, Handshake
 from aicp_gateway.protocol.headers import VERSION
 from aicp_gateway.protocol.jsonrpc import (
     INVALID_PARAMS,
@@ -68,7 +68,7 @@ class Conversation:
         self._catalogue = catalogue
         self._sealer = sealer
         self._max_in_flight = max_in_flight
-        self._handshake = Handshake(principal, catalogue, agreed or Agreed())
+        self._handshake = Handshake(principal, catalogue, agreed or NOTHING_AGREED)
         self._in_flight: dict[bytes, Call | Listen] = {}
 
     @property
@@ -121,7 +121,7 @@ class Conversation:
 
     def _request(self, request: Request, headers: Mapping[str, str] | None) -> list[Action]:
         exchange: Exchange = self._handshake
-        if is_stateless(request, headers):
+        if is_stateless(request, headers, greeted=bool(self.agreed.revision)):
             exchange = Stateless(self.principal, self._catalogue, self._sealer, headers)
         try:
             actions = exchange.request(request)
@@ -167,7 +167,9 @@ class Conversation:
             parsed = parse(message)
         except Fault as fault:
             return [_refusal(fault)]
-        if isinstance(parsed, Request) and (parsed.method == "initialize" or is_stateless(parsed, headers)):
+        if isinstance(parsed, Request) and (
+            parsed.method == "initialize" or is_stateless(parsed, headers, greeted=False)
+        ):
             reason = f"{parsed.method[:80]} cannot be part of a batch here"
             return [_refusal(Fault(INVALID_REQUEST, reason, parsed.id))]
         return self._take(message, headers)
@@ -193,14 +195,19 @@ class Conversation:
         self._in_flight[action.id] = action
 
 
-def is_stateless(request: Request, headers: Mapping[str, str] | None) -> bool:
+def is_stateless(request: Request, headers: Mapping[str, str] | None, *, greeted: bool) -> bool:
     """Whether a request is of the stateless era.
 
-    A request that names its revision or its client's capabilities in `_meta` is, and so is one whose method or header
-    only that era has: what it lacks of `_meta` is answered then.
+    A request that names its revision or its client's capabilities in `_meta` is, and so is one whose header only that
+    era has, or whose method where nothing was agreed on: what it lacks of `_meta` is answered then.
     Source: MCP 2026-07-28, basic/versioning, "Backward Compatibility with Initialization-Based Versions".
+
+    Args:
+        request: Which.
+        headers: Of the HTTP request that brought it.
+        greeted: The client has sent `initialize` before: methods that the handshake era does not have are unknown.
     """
-    if request.method in OWN_METHODS:
+    if request.method in OWN_METHODS and not greeted:
         return True
     named = headers.get(VERSION) if headers is not None else None
     if named == STATELESS and request.method != "initialize":

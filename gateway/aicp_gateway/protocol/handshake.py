@@ -43,6 +43,9 @@ class Agreed(msgspec.Struct, frozen=True, array_like=True):
     client_version: str = ""
 
 
+NOTHING_AGREED = Agreed()
+
+
 class Handshake(Exchange):
     """Speaks the handshake revisions."""
 

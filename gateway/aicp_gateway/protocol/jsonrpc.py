@@ -5,7 +5,6 @@ Ids and params stay raw JSON: an id is echoed byte for byte, and what a service 
 
 import json
 import re
-from dataclasses import dataclass
 
 import msgspec
 
@@ -50,8 +49,7 @@ class Fault(Exception):
         return encode_error(self.id, self.code, self.message, self.data)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A call that is to be answered."""
 
     id: bytes
@@ -60,16 +58,14 @@ class Request:
     """Raw JSON object; `{}` when there was none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(msgspec.Struct, frozen=True):
     """A message that is not answered."""
 
     method: str
     params: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """The answer to a request that the server sent."""
 
     id: bytes

@@ -181,8 +181,10 @@ def test_discovery_tells_what_is_spoken_and_offered() -> None:
 # What era a request is of
 
 
-def of_params(params: bytes, method: str = "tools/call", headers: dict[str, str] | None = None) -> bool:
-    return is_stateless(Request(b"1", method, params), headers)
+def of_params(
+    params: bytes, method: str = "tools/call", headers: dict[str, str] | None = None, *, greeted: bool = False
+) -> bool:
+    return is_stateless(Request(b"1", method, params), headers, greeted=greeted)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,9 @@ def test_a_header_that_names_no_handshake_revision_is_of_the_stateless_era(versi
 @pytest.mark.parametrize("method", ["server/discover", "subscriptions/listen", "tasks/get", "tasks/update"])
 def test_a_method_that_only_the_stateless_era_has_is_of_it(method: str) -> None:
     assert of_params(b"{}", method)
+    # After a handshake it is a method that its revision does not have, unless it says otherwise.
+    assert not of_params(b"{}", method, greeted=True)
+    assert of_params(b"{}", method, {"mcp-protocol-version": STATELESS}, greeted=True)
 
 
 def test_a_handshake_goes_well_with_the_header_of_the_newest_revision() -> None:

@@ -161,6 +161,6 @@ def test_notifications_of_the_handshake_era_carry_none() -> None:
 
 
 @pytest.mark.parametrize("revision", HANDSHAKE)
-def test_in_the_handshake_era_it_is_refused_for_what_it_lacks(revision: str) -> None:
+def test_the_handshake_era_does_not_know_it(revision: str) -> None:
     sent = Peer(revision).sent({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {}})
-    assert (check_send(sent, b"1")["error"]["code"], sent.status) == (-32602, 400)
+    assert (check_send(sent, b"1")["error"]["code"], sent.status) == (-32601, 200)

@@ -1,20 +1,15 @@
-"""An ASGI application around the gateway's that lets nothing out unchecked. See `websocket.py` for WebSockets."""
+"""An application around the gateway's that lets nothing out unchecked. See `websocket.py` for WebSockets."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-from aicp_gateway.httpparser import CONNECTION, Connection
+from aicp_gateway.httpexchange import JSON, Exchange, Fields
 from tests.support.checked.report import Report
 from tests.support.checked.revisions import HANDSHAKE, STATELESS
 from tests.support.checked.session import Session
 from tests.support.checked.sse import EventReader
 from tests.support.checked.talk import Talk
 
-Scope = dict[str, Any]
-Event = dict[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Exchange], Awaitable[None]]
 
 ENDPOINT = "/mcp"
 SESSION_HEADER = "mcp-session-id"
@@ -39,30 +34,23 @@ class Checked:
         self._revision_of = revision_of
         self._sessions: dict[str, Session] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].rstrip("/") == ENDPOINT:
-            await self._http(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    async def __call__(self, exchange: Exchange) -> None:
+        if exchange.path.rstrip("/") != ENDPOINT:
+            await self._app(exchange)
+            return
+        headers = exchange.facts.headers
         revision = headers.get(REVISION_HEADER)
         session_id = headers.get(SESSION_HEADER)
         talk = Talk(
             await self._session(session_id, revision),
             self._report,
-            "post" if scope["method"] == "POST" else "stream",
+            "post" if exchange.method == "POST" else "stream",
             stateless=revision == STATELESS,
             resumed="last-event-id" in headers,
         )
-        exchange = _Exchange(talk, receive, send, self._sessions)
-        extensions = scope.get("extensions", {})
-        if CONNECTION in extensions:
-            heard = _HeardConnection(extensions[CONNECTION], exchange)
-            scope = {**scope, "extensions": {**extensions, CONNECTION: heard}}
-        await self._app(scope, exchange.receive, exchange.send)
-        if scope["method"] == "DELETE" and session_id is not None and exchange.status in range(200, 300):
+        overheard = OverheardExchange(exchange, talk, self._sessions)
+        await self._app(overheard)
+        if exchange.method == "DELETE" and session_id is not None and overheard.status in range(200, 300):
             self._sessions.pop(session_id, None)
 
     async def _session(self, session_id: str | None, revision: str | None) -> Session:
@@ -77,62 +65,76 @@ class Checked:
         return self._sessions[session_id]
 
 
-class _Exchange:
-    """One HTTP request with its answer."""
+class OverheardExchange:
+    """One HTTP request with its answer.
 
-    def __init__(self, talk: Talk, receive: Receive, send: Send, sessions: dict[str, Session]) -> None:
+    Args:
+        exchange: The gateway's.
+        talk: What is said in it.
+        sessions: Of this gateway, by their ids.
+    """
+
+    def __init__(self, exchange: Exchange, talk: Talk, sessions: dict[str, Session]) -> None:
+        self._exchange = exchange
         self._talk = talk
-        self._receive = receive
-        self._send = send
         self._sessions = sessions
         self._chunks: list[bytes] = []
         self._answer = _Answer(talk)
+        self.method = exchange.method
+        self.path = exchange.path
+        self.facts = exchange.facts
 
     @property
     def status(self) -> int:
         """Of the answer; 0 before there is one."""
         return self._answer.status
 
-    async def receive(self) -> Event:
-        event = await self._receive()
-        if event["type"] == "http.request":
-            self._chunks.append(event.get("body", b""))
-            if not event.get("more_body", False):
-                body = b"".join(self._chunks)
-                if body:
-                    self._talk.heard(body)
-        return event
-
-    def hear_answer(self, status: int, body: bytes) -> None:
-        """A whole answer with a JSON body."""
-        self._answer.start({"status": status, "headers": [(b"content-type", b"application/json")]})
-        self._answer.body({"body": body})
-
-    async def send(self, event: Event) -> None:
-        if event["type"] == "http.response.start":
-            headers = self._answer.start(event)
-            if SESSION_HEADER in headers:
-                if self._talk.stateless:
-                    self._talk.wrong("", [f"the header Mcp-Session-Id; {STATELESS} has no sessions"], str(headers))
-                self._sessions[headers[SESSION_HEADER]] = self._talk.session
-        elif event["type"] == "http.response.body":
-            self._answer.body(event)
-        await self._send(event)
-
-
-class _HeardConnection:
-    """The connection of one HTTP request: what goes past ASGI is heard here."""
-
-    def __init__(self, connection: Connection, exchange: _Exchange) -> None:
-        self._connection = connection
-        self._exchange = exchange
+    async def read(self) -> tuple[bytes, bool]:
+        """See `Exchange.read`."""
+        data, more = await self._exchange.read()
+        self._chunks.append(data)
+        if not more:
+            body = b"".join(self._chunks)
+            if body:
+                self._talk.heard(body)
+        return data, more
 
     def on_lost(self, callback: Callable[[], None] | None) -> None:
-        self._connection.on_lost(callback)
+        """See `Exchange.on_lost`."""
+        self._exchange.on_lost(callback)
 
-    async def respond(self, status: int, body: bytes) -> None:
-        self._exchange.hear_answer(status, body)
-        await self._connection.respond(status, body)
+    def give_up(self) -> None:
+        """See `Exchange.give_up`."""
+        self._exchange.give_up()
+
+    async def respond(self, status: int, body: bytes = b"", content_type: str = JSON, fields: Fields = ()) -> None:
+        """See `Exchange.respond`."""
+        self._begin(status, content_type, fields)
+        self._answer.body(body, last=True)
+        await self._exchange.respond(status, body, content_type, fields)
+
+    async def start(self, fields: Fields) -> None:
+        """See `Exchange.start`."""
+        self._begin(200, dict(fields)[b"content-type"].decode(), fields)
+        await self._exchange.start(fields)
+
+    async def write(self, data: bytes) -> None:
+        """See `Exchange.write`."""
+        self._answer.body(data, last=False)
+        await self._exchange.write(data)
+
+    async def finish(self, data: bytes = b"") -> None:
+        """See `Exchange.finish`."""
+        self._answer.body(data, last=True)
+        await self._exchange.finish(data)
+
+    def _begin(self, status: int, content_type: str, fields: Fields) -> None:
+        self._answer.start(status, content_type)
+        session_id = dict(fields).get(SESSION_HEADER.encode())
+        if session_id is not None:
+            if self._talk.stateless:
+                self._talk.wrong("", [f"the header Mcp-Session-Id; {STATELESS} has no sessions"], str(fields))
+            self._sessions[session_id.decode()] = self._talk.session
 
 
 class _Answer:
@@ -145,16 +147,13 @@ class _Answer:
         self._chunks: list[bytes] = []
         self._events = EventReader()
 
-    def start(self, event: Event) -> dict[str, str]:
-        """Take the status and return the headers."""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in event.get("headers", [])}
-        self.status = event["status"]
-        self._type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        return headers
+    def start(self, status: int, content_type: str) -> None:
+        """Take the status and the type of what follows."""
+        self.status = status
+        self._type = content_type.partition(";")[0].strip().lower()
 
-    def body(self, event: Event) -> None:
+    def body(self, chunk: bytes, *, last: bool) -> None:
         """Take a chunk and check the messages that it completes."""
-        chunk, last = event.get("body", b""), not event.get("more_body", False)
         if self._type == "text/event-stream":
             self._stream(chunk, last)
             return
