@@ -212,14 +212,16 @@ class Bus:
     async def _request_patiently(
         self, service: str, method: str, envelope: Envelope, payload: bytes, on_interim: OnInterim | None
     ) -> _Answer:
-        started = time.monotonic()
+        gives_up_at = 0.0
         while True:
-            await self._wait_connected(envelope)
+            if not self.client.is_connected:
+                await self._wait_connected(envelope)
             try:
                 return await self._request(service, method, envelope, payload, on_interim)
             except NoRespondersError:
                 # Nobody has seen the call, so calling again cannot do anything twice.
-                if time.monotonic() - started > MISSING_PATIENCE_S or envelope.remaining_s() < 0.1:
+                gives_up_at = gives_up_at or time.monotonic() + MISSING_PATIENCE_S
+                if time.monotonic() > gives_up_at or envelope.remaining_s() < 0.1:
                     raise Unavailable(
                         f"no worker of the service {service!r} is running", hint="try again in a few seconds"
                     ) from None
@@ -305,8 +307,6 @@ class Bus:
         await self.publish(receipt, _TAKEN if taken else _NOT_TAKEN)
 
     async def _wait_connected(self, envelope: Envelope) -> None:
-        if self.client.is_connected:
-            return
         patience_s = min(RECONNECT_PATIENCE_S, max(envelope.remaining_s(), 0))
         try:
             await asyncio.wait_for(self._connected.wait(), patience_s)

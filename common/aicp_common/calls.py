@@ -25,7 +25,7 @@ from aicp_common.errors import (
     tool_result_of,
 )
 from aicp_common.logs import current_request_id, current_traceparent
-from aicp_common.metrics import CALLS_IN_FLIGHT, call_seconds_of, calls_of
+from aicp_common.metrics import CALL_SECONDS, CALLS, CALLS_IN_FLIGHT
 from aicp_common.tracing import span, tracing_enabled
 
 log = logging.getLogger(__name__)
@@ -146,8 +146,8 @@ class Calls:
         finally:
             del self._began[request]
             self._forget(request_id, task)
-            calls_of(name, outcome).inc()
-            call_seconds_of(name).observe(time.perf_counter() - started)
+            CALLS.of(name, outcome).value += 1
+            CALL_SECONDS.of(name).observe(time.perf_counter() - started)
 
     async def _ask(self, request: Request, is_tool: bool, asked: InputRequired) -> None:
         try:

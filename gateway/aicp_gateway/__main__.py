@@ -21,7 +21,7 @@ from aicp_gateway.app import App
 from aicp_gateway.asks import Asks
 from aicp_gateway.catalogue import Catalogue
 from aicp_gateway.dispatch import Dispatch
-from aicp_gateway.httpparser import HttpProtocol, no_asgi
+from aicp_gateway.httpparser import HttpConnection, no_asgi
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import Identity
 from aicp_gateway.presence import Presence
@@ -30,7 +30,6 @@ from aicp_gateway.sessions import Sessions
 from aicp_gateway.settings import GatewaySettings
 from aicp_gateway.statekey import shared_key
 from aicp_gateway.streams import Streams
-from aicp_gateway.textsocket import TextSocket
 from aicp_gateway.watches import Watches
 from aicp_gateway.websocket import WebSocketConnection
 
@@ -82,10 +81,14 @@ class Gateway:
         settings = self._service.settings
         sockets = self._sockets()
         app = App(self._hub, Admin(self._service.check))
+
+        def connect(*, server_state: ServerState, **uvicorns: Any) -> HttpConnection:
+            return HttpConnection(app, partial(WebSocketConnection, self._hub), server_state)
+
         config = uvicorn.Config(
             no_asgi,
-            http=partial(HttpProtocol, app),  # type: ignore[arg-type]  # uvicorn calls these like classes
-            ws=self._websocket,  # type: ignore[arg-type]
+            http=connect,  # type: ignore[arg-type]  # uvicorn calls it like a class
+            ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -100,10 +103,6 @@ class Gateway:
             )
         for sock in sockets:
             log.info("listening on %s:%d", *sock.getsockname()[:2])
-
-    def _websocket(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> TextSocket:
-        """What uvicorn hands a connection to that wants to be a WebSocket."""
-        return WebSocketConnection(self._hub, server_state)
 
     async def stop(self) -> None:
         """Close the ports and the connections."""

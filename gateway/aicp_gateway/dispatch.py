@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -15,8 +17,8 @@ from aicp_common.envelope import Envelope
 from aicp_common.errors import AicpError, Conflict, DeadlineExceeded, Internal, Unavailable
 from aicp_common.ids import digest
 from aicp_common.logs import current_request_id, current_traceparent
-from aicp_common.tracing import span
-from aicp_gateway.metrics import INTERIM_DROPPED, request_seconds_of, requests_of
+from aicp_common.tracing import new_traceparent, span, tracing_enabled
+from aicp_gateway.metrics import INTERIM_DROPPED, REQUEST_SECONDS, REQUESTS
 from aicp_gateway.protocol.actions import Answers, Ask, Call, Send
 
 log = logging.getLogger(__name__)
@@ -94,22 +96,12 @@ class Dispatch:
         request_id = request_id_of(session, call.id)
         current_request_id.set(request_id)
         try:
-            with span(
-                f"gateway.{call.label}", call.traceparent or traceparent, "server", {"aicp.transport": self._transport}
-            ) as inner:
-                current_traceparent.set(inner)
-                envelope = Envelope(
-                    call.exchange.principal,
-                    int((time.time() + CALL_DEADLINE_S) * 1000),
-                    inner,
-                    request_id,
-                    session,
-                    call.client,
-                    call.resumed,
-                )
-                reply = await self._bus.call(
-                    call.service, call.method, envelope, call.body, hands_on=True, on_interim=on_interim
-                )
+            parent = call.traceparent or traceparent
+            if tracing_enabled():
+                with span(f"gateway.{call.label}", parent, "server", {"aicp.transport": self._transport}) as inner:
+                    reply = await self._request(call, session, request_id, inner, on_interim)
+            else:
+                reply = await self._request(call, session, request_id, parent or new_traceparent(), on_interim)
             if reply.origin is not None:
                 # The reply hands on something that another client began: this is where it arrives.
                 with span("gateway.deliver", reply.origin, "consumer"):
@@ -132,8 +124,23 @@ class Dispatch:
                 f"the gateway failed in {call.label}", hint=f"its log says why, under request id {request_id}"
             ) from error
         finally:
-            requests_of(call.label, self._transport, outcome).inc()
-            request_seconds_of(call.label).observe(time.perf_counter() - started)
+            REQUESTS.of(call.label, self._transport, outcome).value += 1
+            REQUEST_SECONDS.of(call.label).observe(time.perf_counter() - started)
+
+    def _request(
+        self, call: Call, session: str, request_id: str, traceparent: str, on_interim: OnInterim | None
+    ) -> Awaitable[Reply]:
+        current_traceparent.set(traceparent)
+        envelope = Envelope(
+            call.exchange.principal,
+            int((time.time() + CALL_DEADLINE_S) * 1000),
+            traceparent,
+            request_id,
+            session,
+            call.client,
+            call.resumed,
+        )
+        return self._bus.call(call.service, call.method, envelope, call.body, hands_on=True, on_interim=on_interim)
 
     async def carry_out(self, call: Call, session: str, channel: Channel, traceparent: str = "") -> None:
         """Carry out a call, however often the service has to ask the client meanwhile, and give the client its answer.
@@ -162,7 +169,8 @@ class Dispatch:
                 raise
             written = False
             try:
-                await interim.flush()
+                if interim.writing is not None:
+                    await interim.writing
                 if isinstance(outcome, Send):
                     await channel.answer(outcome, hands_over=bool(receipt))
                     written = True
@@ -206,13 +214,13 @@ class Dispatch:
 class _Interim:
     """What a service says before its answer, on its way to the client. Costs a task only when there is something."""
 
-    __slots__ = ("_call", "_channel", "_pending", "_writing")
+    __slots__ = ("_call", "_channel", "_pending", "writing")
 
     def __init__(self, call: Call, channel: Channel) -> None:
         self._call = call
         self._channel = channel
         self._pending: list[bytes | None] = []
-        self._writing: asyncio.Task[None] | None = None
+        self.writing: asyncio.Task[None] | None = None
 
     def take(self, kind: str, body: bytes) -> None:
         if len(self._pending) >= MAX_INTERIM:
@@ -231,8 +239,8 @@ class _Interim:
         else:
             return
         self._pending.append(message)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
+        if self.writing is None:
+            self.writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
         # A client that has gone is noticed by whoever waits for its next message.
@@ -243,22 +251,22 @@ class _Interim:
                     await self._channel.end_stream()
                 else:
                     await self._channel.notify(message)
-        self._writing = None
+        self.writing = None
 
     def drop(self) -> None:
         """Say nothing more: the client has cancelled the call, or has gone."""
         self._pending.clear()
-        if self._writing is not None:
-            self._writing.cancel()
+        if self.writing is not None:
+            self.writing.cancel()
 
-    async def flush(self) -> None:
-        """Wait until everything has been written."""
-        if self._writing is not None:
-            await self._writing
+
+@lru_cache(maxsize=10_000)
+def _tag(session: str) -> str:
+    return digest(session)[:12]
 
 
 def request_id_of(session: str, id: bytes) -> str:
     """The request id of a client's request: the same on every gateway, and telling no session id to the logs."""
     # With its quotes: 1 and "1" are two requests.
     text = id.decode("utf-8", "replace")
-    return f"{digest(session)[:12]}:{text if len(text) <= 38 else digest(text)[:16]}"
+    return f"{_tag(session)}:{text if len(text) <= 38 else digest(text)[:16]}"

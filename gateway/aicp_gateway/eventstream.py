@@ -205,7 +205,7 @@ class EventStream(Stream):
                 self._over.set()
 
     async def _write_for_ever(self, *, numbered: bool) -> None:
-        sent = NOTIFICATIONS.labels("http")
+        sent = NOTIFICATIONS.of("http")
         number = 0
         loop = asyncio.get_running_loop()
         kept_at = loop.time()
@@ -217,7 +217,7 @@ class EventStream(Stream):
             for message in self._notices.take()[0]:
                 number += 1
                 await self._chunk(encode_event(message.encode(), event_id(self.NAME, number) if numbered else ""))
-                sent.inc()
+                sent.value += 1
 
 
 class ResumedStream(Stream):
@@ -294,14 +294,14 @@ class ListenStream(Stream):
         await self._start()
         await self._chunk(encode_event(acknowledgement))
         self._subscription.release()
-        sent = NOTIFICATIONS.labels("http")
+        sent = NOTIFICATIONS.of("http")
         await self._hub.presence.joined(self._principal)
         try:
             while True:
                 await self._wait(self._some)
                 for message in self._subscription.take():
                     await self._chunk(encode_event(message.encode()))
-                    sent.inc()
+                    sent.value += 1
         finally:
             await self._hub.presence.left(self._principal)
 

@@ -37,13 +37,25 @@ LAST_EVENT_HEADER = "last-event-id"
 
 _PREFIX = f"r-{secrets.token_hex(8)}-"
 _numbers = itertools.count()
-_MESSAGES = MESSAGES.labels("http")
+_MESSAGES = MESSAGES.of("http")
 
 OUTCOME_UNKNOWN = "it may or may not have been done: look before you do it again"
 
 
 class HttpRequest:
     """One HTTP request to the MCP endpoint."""
+
+    __slots__ = (
+        "_caller",
+        "_dispatch",
+        "_exchange",
+        "_headers",
+        "_hub",
+        "_lost",
+        "_principal",
+        "_read",
+        "_takes_streams",
+    )
 
     def __init__(self, hub: Hub, exchange: Exchange, caller: Caller) -> None:
         self._hub = hub
@@ -93,7 +105,7 @@ class HttpRequest:
             await self._reject(406, f"answers are {JSON}; the Accept header must allow it")
             return
         body = await self._body()
-        _MESSAGES.inc()
+        _MESSAGES.value += 1
         # What a session is for belongs to the handshake era; elsewhere its header is to be ignored.
         in_session = SESSION_HEADER in headers and headers.get(VERSION) != STATELESS
         session = await self._session() if in_session else None
@@ -194,8 +206,9 @@ class HttpRequest:
             answer.close()
 
     async def _perform(self, call: Call, session: Session | None, channel: Channel) -> None:
-        given = self._headers.get("traceparent", "")
-        traceparent = given if is_traceparent(given) else ""
+        traceparent = self._headers.get("traceparent", "")
+        if traceparent and not is_traceparent(traceparent):
+            traceparent = ""
         if call.kind == "watch" and session is not None:
             await channel.answer(await self._watch(call, session))
             return

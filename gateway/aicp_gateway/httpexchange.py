@@ -11,14 +11,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-
 from aicp_common.envelope import encode_json
 from aicp_gateway.identity import Facts
 
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
+
+MAX_WAITING_BYTES = 64 * 1024
+"""Of a body: when more has come than was read, the client has to wait."""
 
 Fields = Sequence[tuple[bytes, bytes]]
 """Headers of an answer."""
@@ -73,23 +74,28 @@ class Wire(Protocol):
     """The connection of an exchange, as far as the exchange needs to know it."""
 
     transport: asyncio.Transport
-    flow: FlowControl
     loop: asyncio.AbstractEventLoop
+    blocked: asyncio.Event | None
+    """While the client does not read: set once it does again, or once the connection is lost."""
 
-    def on_response_complete(self) -> None:
+    def pause_reading(self) -> None:
+        """Let the client wait with what it sends."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
+
+    def default_fields(self) -> bytes:
+        """Headers that each answer has."""
+
+    def on_answered(self, exchange: "HttpExchange") -> None:
         """The answer is out: the next request may have its turn."""
 
     def on_served(self, exchange: "HttpExchange") -> None:
         """Nobody works on it any more."""
 
-    def default_fields(self) -> bytes:
-        """Headers that each answer has."""
-
 
 class HttpExchange:
-    """One request of a connection. Several may have come at once; uvicorn lets one after the other have its turn.
-
-    It stands in for uvicorn's `RequestResponseCycle`, and has what uvicorn's connection looks for in one.
+    """One request of a connection. Several may have come at once; one after the other has its turn.
 
     Args:
         wire: The connection.
@@ -105,17 +111,17 @@ class HttpExchange:
         "_body",
         "_chunks",
         "_expects_continue",
-        "_lost",
         "_more",
+        "_on_lost",
         "_waiting",
         "_wire",
-        "disconnected",
+        "answered",
         "facts",
         "keep_alive",
+        "lost",
         "method",
         "path",
-        "response_complete",
-        "response_started",
+        "started",
         "task",
     )
 
@@ -140,23 +146,23 @@ class HttpExchange:
         self._body = b""
         self._more = True
         self._waiting: asyncio.Future[None] | None = None
-        self._lost: Callable[[], None] | None = None
+        self._on_lost: Callable[[], None] | None = None
         self.task: asyncio.Task[None] | None = None
-        self.disconnected = False
-        self.response_started = False
-        self.response_complete = False
+        self.lost = False
+        self.started = False
+        self.answered = False
 
     async def serve(self, answer: Answer) -> None:
         """Have it answered."""
         try:
             await answer(self)
-            if not (self.response_complete or self.disconnected):
+            if not (self.answered or self.lost):
                 raise RuntimeError("the answer was not given to its end")
         except Gone:
             pass
         except Exception:
             log.exception("%s %s failed", self.method, self.path)
-            if self.response_started:
+            if self.started:
                 self._wire.transport.close()
             else:
                 # What comes of the request's body is not read any more.
@@ -169,21 +175,25 @@ class HttpExchange:
 
     def feed(self, data: bytes) -> None:
         """A piece of the body."""
+        if self.answered:
+            return
         self._body = self._body + data if self._body else data
-        if len(self._body) > HIGH_WATER_LIMIT:
-            self._wire.flow.pause_reading()
-        self._wake()
+        if len(self._body) > MAX_WAITING_BYTES:
+            self._wire.pause_reading()
+        if self._waiting is not None:
+            self._wake()
 
     def feed_end(self) -> None:
         """The body is complete."""
         self._more = False
-        self._wake()
+        if self._waiting is not None:
+            self._wake()
 
     def lose(self) -> None:
         """The connection is lost."""
-        self.disconnected = True
+        self.lost = True
         self._wake()
-        callback, self._lost = self._lost, None
+        callback, self._on_lost = self._on_lost, None
         if callback is not None:
             callback()
 
@@ -197,22 +207,22 @@ class HttpExchange:
         """See `Exchange.read`."""
         if self._expects_continue:
             self._expects_continue = False
-            if not self.disconnected:
+            if not self.lost:
                 self._wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while self._more and not self._body and not self.disconnected:
-            self._wire.flow.resume_reading()
+        while self._more and not self._body and not self.lost:
+            self._wire.resume_reading()
             self._waiting = self._wire.loop.create_future()
             await self._waiting
             self._waiting = None
-        if self._more and self.disconnected:
+        if self._more and self.lost:
             raise Gone("the client went away before its message was complete")
         data, self._body = self._body, b""
         return data, self._more
 
     def on_lost(self, callback: Callable[[], None] | None) -> None:
         """See `Exchange.on_lost`."""
-        self._lost = callback
-        if callback is not None and (self.disconnected or self._wire.transport.is_closing()):
+        self._on_lost = callback
+        if callback is not None and (self.lost or self._wire.transport.is_closing()):
             self.lose()
 
     def give_up(self) -> None:
@@ -222,11 +232,11 @@ class HttpExchange:
 
     async def respond(self, status: int, body: bytes = b"", content_type: str = JSON, fields: Fields = ()) -> None:
         """See `Exchange.respond`."""
-        if self._wire.flow.write_paused and not self.disconnected:
-            await self._wire.flow.drain()
-        if self.disconnected or self.response_started:
+        if self._wire.blocked is not None:
+            await self._wire.blocked.wait()
+        if self.lost or self.started:
             return
-        self.response_started = True
+        self.started = True
         if content_type == JSON and body:
             own = _JSON_HEAD % len(body)
         elif body:
@@ -239,9 +249,9 @@ class HttpExchange:
 
     async def start(self, fields: Fields) -> None:
         """See `Exchange.start`."""
-        if self.response_started:
+        if self.started:
             return
-        self.response_started = True
+        self.started = True
         if not self._chunks:
             # Where it ends is where the connection ends.
             self.keep_alive = False
@@ -258,13 +268,13 @@ class HttpExchange:
             await self.write(data)
         if self._chunks:
             await self._write(b"0\r\n\r\n")
-        if not (self.disconnected or self.response_complete):
+        if not (self.lost or self.answered):
             self._complete()
 
     async def _write(self, data: bytes) -> None:
-        if self._wire.flow.write_paused and not self.disconnected:
-            await self._wire.flow.drain()
-        if not self.disconnected:
+        if self._wire.blocked is not None:
+            await self._wire.blocked.wait()
+        if not self.lost:
             self._wire.transport.write(data)
 
     def _head(self, status: int, own: bytes, fields: Fields) -> bytes:
@@ -275,7 +285,5 @@ class HttpExchange:
         return b"%b%b%b%b%b\r\n" % (_STATUS_LINES[status], own, self._wire.default_fields(), more, close)
 
     def _complete(self) -> None:
-        self.response_complete = True
-        if not self.keep_alive:
-            self._wire.transport.close()
-        self._wire.on_response_complete()
+        self.answered = True
+        self._wire.on_answered(self)

@@ -1,18 +1,29 @@
-"""HTTP/1.1 for the gateway: uvicorn's connection and parser, with exchanges of our own instead of ASGI's."""
+"""HTTP/1.1 for the gateway: one connection, parsed by httptools, whose requests become exchanges.
 
+uvicorn keeps the ports and has this where its own connection would be.
+"""
+
+import asyncio
+import logging
 import re
+from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from aicp_gateway.httpexchange import Answer, HttpExchange
 from aicp_gateway.identity import Facts
+from aicp_gateway.textsocket import TextSocket
+
+log = logging.getLogger(__name__)
 
 _OFFERS_HTTP2 = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
 _METHODS = (b"POST ", b"GET ", b"DELETE ", b"HEAD ", b"PUT ", b"OPTIONS ")
+_BLANKS = b" \t"
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of request line and headers, beside what the first read brings. Without a limit one client could fill the memory."""
@@ -28,172 +39,251 @@ _names: dict[bytes, str] = {}
 """Names of headers as they came, and in lower case: there are few, and they come with each request."""
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """One connection. Each request becomes an exchange.
+_default: list[tuple[bytes, bytes]] = []
+_default_fields = b""
+"""What uvicorn last made, as bytes."""
 
-    Args:
-        answer: Answers an exchange.
-        uvicorns: What uvicorn makes a connection with.
-        uvicorns_named: Likewise.
+
+class HttpConnection(asyncio.Protocol):
+    """One connection. Its requests are answered one after the other, in the order in which they came.
 
     It ignores `Upgrade: h2c`, which Java's HTTP client sends with each first request over plain HTTP: a server
     ignores an upgrade that it does not know (RFC 9110, section 7.8); httptools stops parsing there instead, and the
     body is lost.
+
+    Args:
+        answer: Answers an exchange.
+        upgrade: Makes what takes a connection over that is to be a WebSocket.
+        server_state: uvicorn's: what is to be closed and waited for when the server stops.
     """
 
-    def __init__(self, answer: Answer, *uvicorns: Any, **uvicorns_named: Any) -> None:
-        super().__init__(*uvicorns, **uvicorns_named)
+    def __init__(self, answer: Answer, upgrade: "Upgrade", server_state: ServerState) -> None:
         self._answer = answer
-
-    def connection_made(self, transport: Any) -> None:
-        """A client is there."""
-        self._open: set[HttpExchange] = set()
-        """Whose answer is not out yet."""
+        self._upgrade = upgrade
+        self._server_state = server_state
+        self.loop = asyncio.get_running_loop()
+        self.transport = cast("asyncio.Transport", None)
+        self._parser: Any = httptools.HttpRequestParser(self)
+        # An answer that ends the connection may follow on a request whose successor is here already.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._address = ""
+        self.blocked: asyncio.Event | None = None
+        """While the client does not read: set once it does again, or once the connection is lost."""
+        self._reading = True
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._count = 0
+        self._upgrading = False
+        self._current = cast("HttpExchange", None)
+        """The request whose body comes."""
+        self._open: deque[HttpExchange] = deque()
+        """Requests whose answer is not out yet; the first has its turn."""
         self._in_head = True
         self._head_bytes = 0
-        self._since = self.loop.time()
-        """When the request began that is coming, or when the last one was answered."""
         self._coming = True
         """A request is on its way, or the first one is waited for."""
+        self._stopping = False
+        self._since = self.loop.time()
+        """When the request began that is coming, or when the last one was answered."""
         self._patience = self.loop.call_later(REQUEST_S, self._look)
-        super().connection_made(transport)
+
+    # From the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        self.transport = cast("asyncio.Transport", transport)
+        address = transport.get_extra_info("peername")
+        self._address = address[0] if isinstance(address, tuple) else ""
+        self._server_state.connections.add(cast("Any", self))
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the socket."""
         if b"h2c" in data and data.startswith(_METHODS):
             head, blank, body = data.partition(b"\r\n\r\n")
-            if _OFFERS_HTTP2.search(head) is not None:
-                data = _OFFERS_HTTP2.sub(b"", head) + blank + body
+            data = _OFFERS_HTTP2.sub(b"", head) + blank + body
         in_head = self._in_head
-        super().data_received(data)
-        if in_head and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse_head()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._upgrading:
+                self._hand_over()
+            elif self._open:
+                # What it wants to speak is not known here and ignored, but nothing is read any more.
+                self._open[-1].keep_alive = False
+        except httptools.HttpParserError as error:
+            log.info("a request that is no HTTP/1.1: %s", error)
+            self._refuse(b"400 Bad Request")
+        else:
+            if in_head and self._in_head:
+                self._head_bytes += len(data)
+                if self._head_bytes > MAX_HEAD_BYTES:
+                    self._refuse(b"431 Request Header Fields Too Large")
+
+    def eof_received(self) -> None:
+        """The client sends no more: then it does not read either."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._server_state.connections.discard(cast("Any", self))
+        self._patience.cancel()
+        self.resume_writing()
+        for exchange in list(self._open):
+            exchange.lose()
+        self._open.clear()
+        self._parser = None
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        if self.blocked is None:
+            self.blocked = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self.blocked is not None:
+            self.blocked.set()
+            self.blocked = None
+
+    def shutdown(self) -> None:
+        """The server stops: end with the answers that are under way."""
+        self._stopping = True
+        for exchange in self._open:
+            exchange.keep_alive = False
+        if not self._open:
+            self.transport.close()
+
+    # From the parser
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self.url = b""
-        self.headers = []
-        self.expect_100_continue = False
-        # What an upgrade needs of it; see `HttpToolsProtocol.handle_websocket_upgrade`.
-        self.scope = cast("Any", {"headers": self.headers})
-        self._since = self.loop.time()
+        self._url = b""
+        self._headers = {}
+        self._count = 0
         self._coming = True
+        self._since = self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of its target."""
+        self._url += url
+
+    def on_header(self, raw_name: bytes, raw_value: bytes) -> None:
+        """A header."""
+        self._count += 1
+        name = _names.get(raw_name)
+        if name is None:
+            name = raw_name.decode("latin-1").lower()
+            if len(_names) < MAX_NAMES:
+                _names[raw_name] = name
+        value = raw_value.decode("latin-1")
+        if raw_value and raw_value[-1] in _BLANKS:
+            # White space around a value is no part of it; the parser leaves what comes after (RFC 9110, section 5.5).
+            value = value.rstrip(" \t")
+        # Whoever stands between may have read the first or the last of several: RFC 9110, section 5.3.
+        self._headers[name] = f"{self._headers[name]}, {value}" if name in self._headers else value
 
     def on_headers_complete(self) -> None:
         """Its head is here; it may have to wait for its turn."""
         self._in_head = False
-        parser = self.parser
-        method = parser.get_method().decode("ascii")
-        self.scope["method"] = method
-        if parser.should_upgrade() and self._should_upgrade():
+        parser, headers = self._parser, self._headers
+        if parser.should_upgrade() and headers.get("upgrade", "").lower() == "websocket":
+            self._upgrading = True
             return
-        version = parser.get_http_version()
-        before = cast("HttpExchange | None", self.cycle)
-        path, query = _split(self.url)
-        exchange = HttpExchange(
+        modern = parser.get_http_version() != "1.0"
+        path, query = _split(self._url)
+        self._current = exchange = HttpExchange(
             self,
-            Facts(self._headers(), query, self.client[0] if self.client else ""),
-            method,
+            Facts(headers, query, self._address),
+            parser.get_method().decode("ascii"),
             path,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            chunks=version != "1.0",
-            expects_continue=self.expect_100_continue,
+            keep_alive=modern and not self._stopping and parser.should_keep_alive(),
+            chunks=modern,
+            expects_continue=headers.get("expect", "").lower() == "100-continue",
         )
-        self._open.add(exchange)
-        self.cycle = cast("Any", exchange)
-        if before is None or before.response_complete:
+        self._open.append(exchange)
+        if len(self._open) == 1:
             self._begin(exchange)
         else:
             # One after the other, in the order in which they came (RFC 9112, section 9.3.2).
-            self.flow.pause_reading()
-            self.pipeline.appendleft(cast("Any", exchange))
+            self.pause_reading()
 
     def on_body(self, body: bytes) -> None:
         """A piece of its body."""
-        exchange = cast("HttpExchange", self.cycle)
-        if not (self._upgrades() or exchange.response_complete):
-            exchange.feed(body)
+        if not self._upgrading:
+            self._current.feed(body)
 
     def on_message_complete(self) -> None:
         """All of it is here."""
-        if not self._upgrades():
-            cast("HttpExchange", self.cycle).feed_end()
+        if not self._upgrading:
+            self._current.feed_end()
         self._in_head, self._head_bytes, self._coming = True, 0, False
         self._since = self.loop.time()
 
-    def on_response_complete(self) -> None:
-        """See `Wire.on_response_complete`. How long an idle connection is kept is seen to by `_look`."""
-        self._open = {each for each in self._open if not each.response_complete} if len(self._open) > 1 else set()
-        self._since = self.loop.time()
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._begin(cast("HttpExchange", self.pipeline.pop()))
+    # For the exchanges: see `Wire`
+
+    def pause_reading(self) -> None:
+        """Let the client wait with what it sends."""
+        if self._reading and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self._reading and not self.transport.is_closing():
+            self._reading = True
+            self.transport.resume_reading()
 
     def default_fields(self) -> bytes:
-        """See `Wire.default_fields`: the date, which uvicorn writes anew each second."""
-        return b"".join(b"%b: %b\r\n" % field for field in self.server_state.default_headers)
+        """Headers that each answer has: the date, which uvicorn writes anew each second."""
+        global _default, _default_fields
+        fields = self._server_state.default_headers
+        if fields is not _default:
+            _default, _default_fields = fields, b"".join(b"%b: %b\r\n" % field for field in fields)
+        return _default_fields
 
-    def handle_websocket_upgrade(self) -> None:
-        """From here on it is a WebSocket, unless its head is more than the parser of that takes."""
-        headers = self.headers
-        longest = max((len(name) + len(value) for name, value in headers), default=0)
-        if len(headers) > MAX_UPGRADE_HEADERS or max(longest, len(self.url)) > MAX_UPGRADE_LINE_BYTES:
-            self._refuse_head()
+    def on_answered(self, exchange: HttpExchange) -> None:
+        """The answer is out: the next request has its turn."""
+        self._open.popleft()
+        self._since = self.loop.time()
+        if not exchange.keep_alive:
+            self.transport.close()
             return
-        self._patience.cancel()
-        super().handle_websocket_upgrade()
+        if not self._reading:
+            self.resume_reading()
+        if self._open:
+            self._begin(self._open[0])
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        self.connections.discard(self)
-        self._patience.cancel()
-        self.flow.resume_writing()
-        for exchange in list(self._open):
-            exchange.lose()
-        self._open.clear()
-        self.parser = cast("Any", None)
+    def on_served(self, exchange: HttpExchange) -> None:
+        """Nobody works on it any more."""
+        if exchange.task is not None:
+            self._server_state.tasks.discard(exchange.task)
 
     def _begin(self, exchange: HttpExchange) -> None:
         """Have it answered. The server waits for its tasks when it stops."""
         exchange.task = task = self.loop.create_task(exchange.serve(self._answer))
-        self.tasks.add(task)
+        self._server_state.tasks.add(task)
 
-    def on_served(self, exchange: HttpExchange) -> None:
-        """See `Wire.on_served`."""
-        if exchange.task is not None:
-            self.tasks.discard(exchange.task)
+    def _hand_over(self) -> None:
+        """From here on it is a WebSocket, unless its head is more than the parser of that takes."""
+        headers = self._headers
+        longest = max((len(name) + len(value) for name, value in headers.items()), default=0)
+        if self._count > MAX_UPGRADE_HEADERS or max(longest, len(self._url)) > MAX_UPGRADE_LINE_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+            return
+        self._patience.cancel()
+        self._server_state.connections.discard(cast("Any", self))
+        socket = self._upgrade(self._server_state)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+        socket.connection_made(self.transport)
+        socket.data_received(b"%b %b HTTP/1.1\r\n%b\r\n" % (self._parser.get_method(), self._url, fields))
+        self.transport.set_protocol(socket)
 
-    def _upgrades(self) -> bool:
-        return self.parser.should_upgrade() and self._should_upgrade()
-
-    def _headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in self.headers:
-            name = _names.get(raw_name)
-            if name is None:
-                name = raw_name.decode("latin-1")
-                if len(_names) < MAX_NAMES:
-                    _names[raw_name] = name
-            # White space around a value is no part of it; the parser leaves what comes after (RFC 9110, section 5.5).
-            value = raw_value.decode("latin-1").strip(" \t")
-            # Whoever stands between may have read the first or the last of several: RFC 9110, section 5.3.
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        return headers
-
-    def _refuse_head(self) -> None:
-        self.transport.write(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        )
+    def _refuse(self, status: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
         self.transport.close()
 
     def _look(self) -> None:
         """Give up on a client that takes too long to say what it wants, and on a connection that is idle for long."""
         left_s = REQUEST_S
-        if self._coming and not self.flow.read_paused:
+        if self._coming and self._reading:
             left_s = self._since + REQUEST_S - self.loop.time()
         elif not (self._coming or self._open):
             left_s = self._since + IDLE_S - self.loop.time()
@@ -205,6 +295,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
+Upgrade = Callable[[ServerState], TextSocket]
+
+
 @lru_cache(maxsize=256)
 def _split(target: bytes) -> tuple[str, str]:
     """Path and query of a request's target, which may be a whole URL (RFC 9112, section 3.2)."""
@@ -213,5 +306,5 @@ def _split(target: bytes) -> tuple[str, str]:
 
 
 async def no_asgi(scope: Any, receive: Any, send: Any) -> None:
-    """What uvicorn wants to have, and never calls: its connections are `HttpProtocol` and `TextSocket`."""
+    """What uvicorn wants to have, and never calls: its connections are `HttpConnection` and `TextSocket`."""
     raise RuntimeError("the gateway is no ASGI application")

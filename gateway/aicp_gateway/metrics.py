@@ -1,32 +1,26 @@
 """The gateway's own metrics. Labels never name a tenant, a user or an agent."""
 
-from functools import lru_cache
+from prometheus_client import Counter, Gauge
 
-from prometheus_client import Counter, Gauge, Histogram
+from aicp_common.tally import Counts, Durations
 
-REQUESTS = Counter(
+REQUESTS = Counts(
     "aicp_gateway_requests_total",
     "Requests that were passed on to a service, by what was called, transport, and outcome (ok or an error code).",
     ["called", "transport", "outcome"],
 )
-REQUEST_SECONDS = Histogram(
+REQUEST_SECONDS = Durations(
     "aicp_gateway_request_seconds",
     "From a request to its answer, waiting included.",
     ["called"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 45),
+    bounds=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 45),
 )
-MESSAGES = Counter("aicp_gateway_messages_total", "Messages received from clients.", ["transport"])
+MESSAGES = Counts("aicp_gateway_messages_total", "Messages received from clients.", ["transport"])
 CONNECTIONS = Gauge("aicp_gateway_connections", "Open WebSocket connections and event streams.", ["transport"])
 REFUSED = Counter(
     "aicp_gateway_refused_total", "Connections and HTTP requests that were refused, by error code.", ["code"]
 )
-NOTIFICATIONS = Counter("aicp_gateway_notifications_total", "Notifications sent to clients.", ["transport"])
+NOTIFICATIONS = Counts("aicp_gateway_notifications_total", "Notifications sent to clients.", ["transport"])
 INTERIM_DROPPED = Counter(
     "aicp_gateway_interim_dropped_total", "Progress and log notifications that a client did not read in time."
 )
-
-# Looking a child up by its labels costs more than counting, and there are few.
-requests_of = lru_cache(maxsize=4096)(REQUESTS.labels)
-"""The child of `REQUESTS` for what was called, the transport and the outcome."""
-request_seconds_of = lru_cache(maxsize=1024)(REQUEST_SECONDS.labels)
-"""The child of `REQUEST_SECONDS` for what was called."""

@@ -38,14 +38,31 @@ class PostAnswer:
         streams: Whether the client takes event streams.
     """
 
+    __slots__ = (
+        "_closed",
+        "_commenting",
+        "_exchange",
+        "_given",
+        "_gone",
+        "_hub",
+        "_lock",
+        "_number",
+        "_part",
+        "_primes",
+        "_resumable",
+        "_session",
+        "_stream",
+        "_streams",
+        "done",
+    )
+
     def __init__(self, hub: Hub, session: Session | None, exchange: Exchange, *, streams: bool) -> None:
         self._hub = hub
         self._session = session
         self._exchange = exchange
         self._streams = streams
-        revision = session.agreed.revision if session is not None else ""
-        self._resumable = resumes_streams(revision)
-        self._primes = primes_streams(revision) and self._resumable
+        self._resumable = session is not None and resumes_streams(session.agreed.revision)
+        self._primes = self._resumable and session is not None and primes_streams(session.agreed.revision)
         self._stream = ""
         self._number = 0
         self._gone = False
@@ -85,7 +102,7 @@ class PostAnswer:
         async with self._lock:
             await self._start()
             await self._event(message, final=False)
-        NOTIFICATIONS.labels("http").inc()
+        NOTIFICATIONS.of("http").value += 1
 
     async def answer(self, send: Send, *, hands_over: bool = False) -> None:
         """See `Channel.answer`."""

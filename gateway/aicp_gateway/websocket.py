@@ -34,8 +34,8 @@ TOKEN_EXPIRED = 4401
 ENDPOINT = "/mcp"
 
 _connections = CONNECTIONS.labels("websocket")
-_messages = MESSAGES.labels("websocket")
-_notifications = NOTIFICATIONS.labels("websocket")
+_messages = MESSAGES.of("websocket")
+_notifications = NOTIFICATIONS.of("websocket")
 
 
 class WebSocketConnection(TextSocket):
@@ -165,7 +165,7 @@ class WebSocketConnection(TextSocket):
 
     def on_text(self, message: bytes) -> None:
         """See `TextSocket.on_text`."""
-        _messages.inc()
+        _messages.value += 1
         actions = self._conversation.receive(message, self._hub.settings.max_message_bytes)
         for index, action in enumerate(actions):
             if isinstance(action, Unwatch | Batch | Cancel):
@@ -181,7 +181,7 @@ class WebSocketConnection(TextSocket):
 
     def on_binary(self) -> None:
         """See `TextSocket.on_binary`."""
-        _messages.inc()
+        _messages.value += 1
         with contextlib.suppress(ClientGone):
             self.send(encode_error(b"null", INVALID_REQUEST, "the frame is binary; MCP messages are text frames"))
 
@@ -308,7 +308,7 @@ class WebSocketConnection(TextSocket):
                     messages = subscription.take() if subscription is not None else []
                 for message in messages:
                     self.send_to_many(message)
-                    _notifications.inc()
+                    _notifications.value += 1
         if not self._telling:
             self._telling = None
 

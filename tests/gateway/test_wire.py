@@ -7,10 +7,9 @@ import re
 import secrets
 import struct
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
-import uvicorn
 import websockets
 from uvicorn.server import ServerState
 
@@ -278,9 +277,10 @@ async def impatient_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int
             _, more = await exchange.read()
         await exchange.respond(200, b"{}")
 
-    config = uvicorn.Config(httpparser.no_asgi, log_config=None)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: httpparser.HttpProtocol(app, config, ServerState(), {}), "127.0.0.1", 0)
+    server = await loop.create_server(
+        lambda: httpparser.HttpConnection(app, cast("httpparser.Upgrade", None), ServerState()), "127.0.0.1", 0
+    )
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -89,7 +89,7 @@ class Conversation:
             if len(data) > max_bytes:
                 return [self._refuse_length(data, max_bytes)]
             check_encoding(data)
-            if is_batch(data):
+            if data[:1] != b"{" and is_batch(data):
                 return [self._batch(data, headers)]
         except Fault as fault:
             return [_refusal(fault)]

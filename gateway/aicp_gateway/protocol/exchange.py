@@ -3,7 +3,6 @@
 Requests become actions, and replies of services become messages, in the words of the era.
 """
 
-import contextlib
 import secrets
 from abc import ABC, abstractmethod
 from typing import Any
@@ -99,13 +98,15 @@ class Exchange(ABC):
     def conclude(self, call: Call, reply: Reply) -> Send | Ask:
         """What follows from a service's reply."""
         # Whoever writes a service may get its reply wrong: the client has an answer all the same.
-        with contextlib.suppress(ValueError, RecursionError):
+        try:
             if reply.kind == COMPLETE and reply.body[:1] == b"{":
                 return Send(self.encode(call.id, EMPTY if call.kind == "watch" else reply.body, call.hints))
             if reply.kind == INPUT_REQUIRED and call.kind in ("tool", "prompt", "read"):
                 return self._ask(call, _decode_input_required(reply.body))
             if reply.kind == TASK and call.kind == "tool" and "tasks" in self.can and reply.body[:2] == b'{"':
                 return Send(self.task_created(call, reply.body))
+        except (ValueError, RecursionError):
+            pass
         return self.fail(call, Internal(f"the service answered {call.label} with what does not fit"))
 
     def _ask(self, call: Call, asked: _InputRequired) -> Send | Ask:
@@ -184,7 +185,7 @@ class Exchange(ABC):
             arguments = EMPTY
         if arguments[:1] != b"{":
             raise Fault(INVALID_PARAMS, "arguments is not an object", request.id)
-        missing = tuple(word for word in entry.requires if word not in self.can)
+        missing = tuple(word for word in entry.requires if word not in self.can) if entry.requires else ()
         if missing:
             error = self.lacks(request.id, missing, f"{params.name} needs a client with {' and '.join(missing)}")
             if isinstance(error, Fault):

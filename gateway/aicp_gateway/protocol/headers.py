@@ -32,7 +32,9 @@ def check_version(headers: Mapping[str, str], version: str) -> None:
     Raises:
         Mismatch: the header is missing or has another.
     """
-    _compare("MCP-Protocol-Version", headers.get(VERSION), version, decode=False)
+    given = headers.get(VERSION)
+    if given != version:
+        _compare("MCP-Protocol-Version", given, version, decode=False)
 
 
 def check_standard(headers: Mapping[str, str], method: str, name: str | None) -> None:
@@ -41,9 +43,14 @@ def check_standard(headers: Mapping[str, str], method: str, name: str | None) ->
     Raises:
         Mismatch: a header is missing or has another value.
     """
-    _compare("Mcp-Method", headers.get(METHOD), method, decode=False)
+    given = headers.get(METHOD)
+    if given != method:
+        _compare("Mcp-Method", given, method, decode=False)
     if name is not None:
-        _compare("Mcp-Name", headers.get(NAME), name, decode=True)
+        given = headers.get(NAME)
+        # What is the same to the letter needs a closer look only if it could mean something else.
+        if given != name or not name.isascii() or not name.isprintable() or name.startswith(_SENTINEL):
+            _compare("Mcp-Name", given, name, decode=True)
 
 
 def check_params(headers: Mapping[str, str], mirrored: Mapping[str, tuple[str, ...]], arguments: bytes) -> None:
