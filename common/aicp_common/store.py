@@ -1,6 +1,7 @@
 """Redis: the connection, key names, and Lua scripts that change state and append the event in the same step."""
 
 import contextlib
+import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
@@ -8,12 +9,13 @@ from typing import Any, cast
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from aicp_common.errors import Busy, Unavailable
+from aicp_common.redisline import RedisLine
 
 Value = str | int | float
 
@@ -25,6 +27,17 @@ REMEMBER_S = 60.0
 
 OUTBOX_CAP = 200_000
 """Events of one tenant that may wait for the relay. Beyond it changes are refused: the log must not lose any."""
+
+
+class Store(Redis):
+    """A client of Redis, and beside it the line on which scripts are called."""
+
+    line: RedisLine
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Leave."""
+        await self.line.close()
+        await super().aclose(close_connection_pool)
 
 
 def connect_redis(url: str, max_connections: int = 64) -> Redis:
@@ -46,7 +59,9 @@ def connect_redis(url: str, max_connections: int = 64) -> Redis:
         # server has closed, and after a restart of Redis the first call of each would fail.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    return Redis.from_pool(pool)
+    store = cast("Store", Store.from_pool(pool))
+    store.line = RedisLine(pool)
+    return store
 
 
 def key(tenant: str, *parts: str) -> str:
@@ -64,23 +79,28 @@ async def redis_errors() -> AsyncIterator[None]:
     """
     try:
         yield
-    except AuthenticationError as error:
-        raise Unavailable("Redis refuses the credentials of REDIS_URL") from error
-    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-        raise Unavailable(
+    except (RedisError, OSError) as error:
+        raise _told(error) from error
+
+
+def _told(error: Exception) -> Exception:
+    """What a caller is told of an error of Redis; the error itself where it is a fault of ours."""
+    if isinstance(error, AuthenticationError):
+        return Unavailable("Redis refuses the credentials of REDIS_URL")
+    if isinstance(error, (RedisConnectionError, RedisTimeoutError, OSError)):
+        return Unavailable(
             "the store (Redis) is away",
             hint="try again in a few seconds; what was under way may or may not have been done",
-        ) from error
-    except ResponseError as error:
-        text = str(error)
-        if "OUTBOX_FULL" in text:
-            raise Busy(
-                f"{OUTBOX_CAP} events wait for the event log, no more changes are taken until it drains",
-                hint="try again later; the operator should look at the state hub and NATS",
-            ) from error
-        if text.startswith(("LOADING", "BUSY", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "NOREPLICAS")):
-            raise Unavailable(f"the store (Redis) takes no changes now: {text.split()[0]}") from error
-        raise
+        )
+    text = str(error)
+    if "OUTBOX_FULL" in text:
+        return Busy(
+            f"{OUTBOX_CAP} events wait for the event log, no more changes are taken until it drains",
+            hint="try again later; the operator should look at the state hub and NATS",
+        )
+    if text.startswith(("LOADING", "BUSY", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "NOREPLICAS")):
+        return Unavailable(f"the store (Redis) takes no changes now: {text.split()[0]}")
+    return error
 
 
 _PRELUDE = """
@@ -114,7 +134,7 @@ class Script:
         self._arguments = tuple(arguments)
         names = "".join(f"local {name} = ARGV[{index}]\n" for index, name in enumerate(arguments, start=1))
         self._source = f"{_PRELUDE}local prefix = KEYS[1]\n{names}{source}"
-        self._sha: str | None = None
+        self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, redis: Redis, tenant: str, **arguments: Value) -> Any:
         """Run it.
@@ -125,15 +145,17 @@ class Script:
         values = [arguments.pop(name) for name in self._arguments]
         if arguments:
             raise TypeError(f"no such arguments of the script: {', '.join(arguments)}")
-        prefix = key(tenant)
-        async with redis_errors():
-            if self._sha is None:
-                self._sha = await redis.script_load(self._source)
+        line, prefix = cast("Store", redis).line, key(tenant)
+        try:
             try:
-                return await redis.evalsha(self._sha, 1, prefix, *values)
-            except NoScriptError:
+                return await line.call("EVALSHA", self._sha, 1, prefix, *values)
+            except ResponseError as error:
+                if not str(error).startswith("NOSCRIPT"):
+                    raise
                 # A Redis that was started anew knows no scripts; nothing of this one has run.
-                return await redis.eval(self._source, 1, prefix, *values)
+                return await line.call("EVAL", self._source, 1, prefix, *values)
+        except (RedisError, OSError) as error:
+            raise _told(error) from error
 
 
 class Tenants:
