@@ -1,5 +1,6 @@
 """Tools about agents: joining the network, and looking who is there."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -275,7 +276,7 @@ def _listed(agent: Agent, asker: str, match: Why | None) -> ListedAgent:
     )
 
 
-def listed(agents: dict[str, Agent], asker: str) -> list[ListedAgent]:
+def listed(agents: Mapping[str, Agent], asker: str) -> list[ListedAgent]:
     """Every registered agent, those who are online first, for the resource."""
     found = sorted(agents.values(), key=_online_first)
     return [_listed(agent, asker, None) for agent in found if agent.profile is not None]

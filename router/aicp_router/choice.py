@@ -9,6 +9,7 @@ from aicp_common.errors import Forbidden, InvalidArgument, NotFound
 from aicp_common.tool import Result
 from aicp_router import matching
 from aicp_router.matching import Match
+from aicp_router.profile import DEFAULT_CONCURRENCY
 from aicp_router.registry import Agent
 
 _SHOWN = 5
@@ -49,6 +50,8 @@ class Choice:
     online: bool
     match: Match | None
     """None when it was named."""
+    slots: int = DEFAULT_CONCURRENCY
+    """How many tasks it takes at once."""
 
 
 def named(requester: str, agents: Mapping[str, Agent], name: str, *, may_name_itself: bool) -> Choice:
@@ -101,12 +104,17 @@ def matches_of(
     return matching.rank(matching.wish(message, capabilities), candidates)
 
 
-def why(one: Choice) -> Why:
-    """The reason for a choice, as callers see it."""
+def why(one: Choice, load: int) -> Why:
+    """The reason for a choice, as callers see it.
+
+    Args:
+        one: Who was chosen.
+        load: How much it had to do when it was chosen.
+    """
     if one.match is None:
         state = "is online" if one.online else "is not online now"
         return Why(reason=f"{one.agent} was named and {state}.")
-    return why_of(one.match)
+    return why_of(one.match.with_room(max(0.0, 1 - load / one.slots)))
 
 
 def why_of(match: Match) -> Why:

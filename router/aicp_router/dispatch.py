@@ -1,6 +1,6 @@
 """Dispatch: from a message to a task in an agent's queue, and from an agent that gave it up to the next one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from aicp_common import subjects
 from aicp_common.bus import Bus
 from aicp_common.envelope import Envelope, encode_json
-from aicp_common.errors import Busy, Conflict, NotFound
+from aicp_common.errors import Busy, Conflict, Forbidden, NotFound
 from aicp_common.ids import RESERVED_AGENTS, digest, new_id
 from aicp_common.store import Tenants
 from aicp_router import request_scripts, sweep_scripts, task_scripts
@@ -19,15 +19,22 @@ from aicp_router.clock import now_ms
 from aicp_router.matching import Match
 from aicp_router.profile import is_guest
 from aicp_router.registry import Agent, Registry
-from aicp_router.request_scripts import Created, NewTask
+from aicp_router.request_scripts import Created, NewTask, candidate
 from aicp_router.settings import RouterSettings
 from aicp_router.tasks import ID_STEM, QUEUE_OFFSET_MS, Kind, Priority, Record, State, no_such_task
+
+CLAIMED = "claimed "
+"""How the signal begins that says no more than that somebody has taken a task."""
 
 ORCHESTRATOR = "orchestrator"
 """The hub's own worker: it needs no profile, takes work from everybody and as much as there is."""
 
 COLLABORATION_ATTEMPTS = 10
 """An orchestrator that is restarted loses its leases; a long collaboration must outlive a few updates of the hub."""
+
+PICTURE_S = 0.1
+"""How old the picture of who is there may be when a task is routed. How much they have to do is looked at again when
+the task is written."""
 
 _TRIES = 8
 """How many agents with full queues are passed by before the requester is told."""
@@ -38,6 +45,8 @@ class Order:
     """A message that is to become a task, its arguments checked."""
 
     message: str
+    task_id: str = ""
+    """Of the task that it will be; empty for a new one."""
     capabilities: Sequence[str] = ()
     agent: str = ""
     """Whom the requester named; empty when the router chooses."""
@@ -90,9 +99,10 @@ class Dispatch:
         """The task, or None."""
         return Record.of(task_id, await task_scripts.read(self.redis, tenant, task_id))
 
-    async def say_changed(self, tenant: str, task_id: str, traceparent: str = "") -> None:
-        """Wake those who wait for this task."""
-        await self._bus.publish(subjects.task(tenant, task_id), traceparent.encode())
+    async def say_changed(self, tenant: str, task_id: str, traceparent: str = "", *, claimed: bool = False) -> None:
+        """Wake those who wait for this task; for one that was only `claimed` few have to look."""
+        said = f"{CLAIMED if claimed else ''}{traceparent}"
+        await self._bus.publish(subjects.task(tenant, task_id), said.encode())
 
     async def say_work(self, tenant: str, agent: str, traceparent: str = "") -> None:
         """Wake this agent."""
@@ -115,28 +125,37 @@ class Dispatch:
                 raise NotFound(f"{order.agent!r} is a part of the hub and takes no tasks")
             choice = [Choice(ORCHESTRATOR, True, None)]
         else:
-            agents = await self.registry.agents(tenant)
-            if order.agent:
+            agents = await self.registry.agents(tenant, max_age_s=PICTURE_S)
+            choice, matches = self._choose(envelope, order, agents)
+            if not choice or not any(one.online for one in choice):
+                # Whoever is missing may have come just now.
+                agents = await self.registry.agents(tenant)
+                choice, matches = self._choose(envelope, order, agents)
+            if order.agent and not choice:
                 choice = [named(envelope.principal.agent, agents, order.agent, may_name_itself=order.may_name_itself)]
-            else:
-                matches = matches_of(
-                    envelope.principal.agent, agents.values(), order.message, order.capabilities, order.excluded
-                )
-                choice = [Choice(match.agent, agents[match.agent].online, match) for match in matches if match.eligible]
-                if not choice:
-                    return await self._nobody(tenant, order, matches, agents)
-        new = self._new_task(envelope, order)
-        for one in choice[:_TRIES]:
-            opened = await self._create(envelope, order, new, one)
-            if opened is not None:
-                return opened
-        names = ", ".join(one.agent for one in choice[:_TRIES])
-        raise Busy(
-            f"the queue of {names} is full: {self.settings.queue_cap} tasks wait there",
-            hint="try again later, or ask for other capabilities",
-        )
+            if not choice:
+                return await self._nobody(tenant, order, matches, agents)
+        return await self._create(envelope, order, choice[:_TRIES])
 
-    async def _nobody(self, tenant: str, order: Order, matches: list[Match], agents: dict[str, Agent]) -> Opened:
+    def _choose(
+        self, envelope: Envelope, order: Order, agents: Mapping[str, Agent]
+    ) -> tuple[list[Choice], list[Match]]:
+        """Who may get the task, the best first, and how well everybody fits who was not named."""
+        me = envelope.principal.agent
+        if order.agent:
+            try:
+                return [named(me, agents, order.agent, may_name_itself=order.may_name_itself)], []
+            except (NotFound, Forbidden):
+                return [], []
+        matches = matches_of(me, agents.values(), order.message, order.capabilities, order.excluded)
+        choice = [
+            Choice(match.agent, agents[match.agent].online, match, agents[match.agent].slots)
+            for match in matches
+            if match.eligible
+        ]
+        return choice, matches
+
+    async def _nobody(self, tenant: str, order: Order, matches: list[Match], agents: Mapping[str, Agent]) -> Opened:
         if order.idempotency:
             # The agent of the first call may be gone by now; its task is not.
             known = await request_scripts.seen(self.redis, tenant, order.idempotency, order.fingerprint)
@@ -144,18 +163,22 @@ class Dispatch:
                 return _known(known)
         return Opened(reason=why_nobody(order.capabilities, matches), nearest=nearest(matches, agents))
 
-    async def _create(self, envelope: Envelope, order: Order, new: "_New", one: Choice) -> Opened | None:
+    async def _create(self, envelope: Envelope, order: Order, choice: Sequence[Choice]) -> Opened:
         tenant = envelope.principal.tenant
         made = await request_scripts.create(
             self.redis,
             tenant,
-            new.for_agent(one.agent),
+            self._new_task(envelope, order, " ".join(map(_candidate, choice))),
             queue_cap=self.settings.queue_cap,
             retention_ms=self.retention_ms,
         )
         match made.outcome:
             case "full":
-                return None
+                names = ", ".join(one.agent for one in choice)
+                raise Busy(
+                    f"the queue of {names} is full: {self.settings.queue_cap} tasks wait there",
+                    hint="try again later, or ask for other capabilities",
+                )
             case "known" | "other":
                 return _known(made)
             case "no_parent":
@@ -165,20 +188,30 @@ class Dispatch:
             case "many_children":
                 raise Busy(f"the task {order.parent} has {request_scripts.MAX_CHILDREN} steps, and that is the most")
         await self.say_work(tenant, made.agent, envelope.traceparent)
+        one = next(one for one in choice if one.agent == made.agent)
         return Opened(
             task_id=made.task_id,
             state=made.state,
             agent=made.agent,
             online=one.online,
             created=True,
-            why=why(one),
+            why=why(one, made.load),
         )
 
-    def _new_task(self, envelope: Envelope, order: Order) -> "_New":
+    def _new_task(self, envelope: Envelope, order: Order, candidates: str) -> NewTask:
         who = envelope.principal
         attempts = COLLABORATION_ATTEMPTS if order.kind == "collaboration" else self.settings.task_attempts
-        return _New(
-            task_id=new_id(ID_STEM),
+        about = {
+            "kind": order.kind,
+            "requester": who.agent,
+            "priority": order.priority,
+            "parent": order.parent,
+            "step": order.step,
+        }
+        return NewTask(
+            task_id=order.task_id or new_id(ID_STEM),
+            candidates=candidates,
+            about=_json({name: value for name, value in about.items() if value}),
             kind=order.kind,
             requester=who.agent,
             user=who.user,
@@ -346,17 +379,10 @@ class Dispatch:
         await sweep_scripts.settle_orphans(self.redis, tenant, task_id)
 
 
-class _New:
-    """A task that still lacks its agent."""
-
-    def __init__(self, **fields: Any) -> None:
-        self._fields = fields
-
-    def for_agent(self, agent: str) -> NewTask:
-        """The whole of it."""
-        fields = self._fields
-        about = {name: fields[name] for name in ("kind", "requester", "priority", "parent", "step") if fields[name]}
-        return NewTask(**fields, agent=agent, data=_json({"state": "submitted", "agent": agent, **about}))
+def _candidate(one: Choice) -> str:
+    if one.match is None:
+        return candidate(one.agent)
+    return candidate(one.agent, one.match.fit, one.match.load_weight, one.slots)
 
 
 def _known(made: Created) -> Opened:

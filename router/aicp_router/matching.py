@@ -18,7 +18,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 MIN_TEXT = 0.15
@@ -108,6 +108,17 @@ class Match:
     eligible: bool
     wants: bool
     """Whether capabilities were wanted."""
+    load_weight: float = 0.0
+    """How much of the score an empty desk is."""
+
+    @property
+    def fit(self) -> float:
+        """The score without how much the agent has to do."""
+        return max(0.0, self.score - self.load_weight * self.parts.load)
+
+    def with_room(self, room: float) -> "Match":
+        """The same match when the agent has `room` (1: idle, 0: as much as it takes at once)."""
+        return replace(self, score=self.fit + self.load_weight * room, parts=replace(self.parts, load=room))
 
     @property
     def reason(self) -> str:
@@ -207,7 +218,7 @@ def _match(wanted: Wish, candidate: Candidate, weights: Weights) -> Match:
     else:
         score += (weights.capability + weights.text) * text
         eligible = text >= MIN_TEXT or not GENERAL.isdisjoint(candidate.features.capabilities)
-    return Match(candidate.name, min(1.0, score), parts, eligible, bool(wanted.capabilities))
+    return Match(candidate.name, min(1.0, score), parts, eligible, bool(wanted.capabilities), weights.load)
 
 
 def _share(fit: float) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -44,10 +44,14 @@ class Agent:
     load: int
     """Tasks that it has or that wait for it."""
 
+    @property
+    def slots(self) -> int:
+        """How many tasks it takes at once."""
+        return self.profile.max_concurrency if self.profile else DEFAULT_CONCURRENCY
+
     def candidate(self) -> Candidate:
         """What matching gets to see."""
-        slots = self.profile.max_concurrency if self.profile else DEFAULT_CONCURRENCY
-        return Candidate(self.name, self.features, max(0.0, 1 - self.load / slots), self.online)
+        return Candidate(self.name, self.features, max(0.0, 1 - self.load / self.slots), self.online)
 
     def accepts(self, requester: str) -> bool:
         """Whether it takes work from `requester`."""
@@ -71,6 +75,7 @@ class Registry:
         self._settings = settings
         self._profiles: OrderedDict[str, tuple[str, dict[str, Known]]] = OrderedDict()
         self._seen: dict[tuple[str, str], float] = {}
+        self._pictures: dict[str, tuple[float, dict[str, Agent]]] = {}
 
     async def register(self, envelope: Envelope, profile: Profile) -> None:
         """Write `profile`, in place of the one that was there.
@@ -90,14 +95,25 @@ class Registry:
             data=encode_json({"agent": profile.agent, "capabilities": profile.capabilities}).decode(),
             traceparent=envelope.traceparent,
         )
+        self._pictures.pop(who.tenant, None)
         if not written:
             raise Busy(
                 f"there are {self._settings.agent_cap} agents already",
                 hint="agents that have not been seen for long are forgotten; the operator may raise AGENT_CAP",
             )
 
-    async def agents(self, tenant: str) -> dict[str, Agent]:
-        """Every registered agent by name, and those that are online without a profile."""
+    async def agents(self, tenant: str, *, max_age_s: float = 0.0) -> Mapping[str, Agent]:
+        """Every registered agent by name, and those that are online without a profile.
+
+        Args:
+            tenant: Whose.
+            max_age_s: How old the picture may be. Who is there and how much they have to do changes all the time; who
+                came or said something new in this process is always in it.
+        """
+        seen = self._pictures.get(tenant)
+        if seen is not None and time.monotonic() - seen[0] < max_age_s:
+            return seen[1]
+        began = time.monotonic()
         look = await agent_scripts.look(self._redis, tenant, online_ms=int(self._settings.online_s * 1000))
         known = await self._known(tenant, look.version)
         found = {
@@ -106,6 +122,9 @@ class Registry:
         }
         for name in look.online - known.keys():
             found[name] = Agent(name, None, _NOTHING, True, look.loads.get(name, 0))
+        if len(self._pictures) >= _TENANTS_IN_MEMORY:
+            self._pictures.clear()
+        self._pictures[tenant] = began, found
         return found
 
     async def last_seen(self, tenant: str, limit: int) -> list[str]:
@@ -117,9 +136,11 @@ class Registry:
         """Drop the profile of the envelope's principal; False when it has none."""
         who = envelope.principal
         await self._tenants.remember(who.tenant)
-        return await agent_scripts.leave_network(
+        left = await agent_scripts.leave_network(
             self._redis, who.tenant, agent=who.agent, traceparent=envelope.traceparent
         )
+        self._pictures.pop(who.tenant, None)
+        return left
 
     async def _known(self, tenant: str, version: str) -> dict[str, Known]:
         kept = self._profiles.get(tenant)
@@ -155,6 +176,7 @@ class Registry:
         self._seen[tenant, agent] = now
         await self._tenants.remember(tenant)
         await agent_scripts.see(self._redis, tenant, (agent,))
+        self._pictures.pop(tenant, None)
 
     async def on_presence(self, message: Msg) -> None:
         """What a gateway says: who is connected to it, and whose last connection closed."""

@@ -15,8 +15,8 @@ IDEMPOTENCY_S = 86_400
 _CREATE = task_script(
     [
         *("task_id", "idempotency", "fingerprint", "kind", "requester", "user", "scopes", "message", "priority"),
-        *("context", "keys", "capabilities", "input", "parent", "step", "agent", "named", "excluded", "attempts"),
-        *("lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "retention_ms", "data", "traceparent"),
+        *("context", "keys", "capabilities", "input", "parent", "step", "candidates", "named", "excluded", "attempts"),
+        *("lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "retention_ms", "about", "traceparent"),
     ],
     """
 local t = task(task_id)
@@ -46,8 +46,19 @@ if parent ~= '' then
   parent_requester = f[2]
   deadline = math.min(deadline, tonumber(f[3]))
 end
-if redis.call('ZCARD', prefix .. ':queue:' .. agent) >= tonumber(queue_cap) then return {'full', '', '', agent} end
-emit('task', task_id, 'created', data, traceparent)
+-- The fit was worked out before, how much each has to do is known here: the best of both gets the task.
+local agent, best, load, first = '', -1, 0, ''
+for name, fit, load_weight, slots in string.gmatch(candidates, '(%S+) (%S+) (%S+) (%S+)') do
+  local queued = redis.call('ZCARD', prefix .. ':queue:' .. name)
+  if first == '' then first = name end
+  if queued < tonumber(queue_cap) then
+    local has = queued + redis.call('SCARD', prefix .. ':working:' .. name)
+    local score = tonumber(fit) + tonumber(load_weight) * math.max(0, 1 - has / tonumber(slots))
+    if score > best then agent, best, load = name, score, has end
+  end
+end
+if agent == '' then return {'full', '', '', first} end
+emit('task', task_id, 'created', '{"state":"submitted","agent":"' .. agent .. '",' .. string.sub(about, 2), traceparent)
 redis.call('HSET', t, 'kind', kind, 'state', 'submitted', 'requester', requester, 'user', user, 'scopes', scopes,
   'message', message, 'priority', priority, 'context', context, 'keys', keys, 'capabilities', capabilities,
   'input', input, 'parent', parent, 'parent_requester', parent_requester, 'step', step, 'agent', agent, 'named', named,
@@ -66,7 +77,7 @@ else
 end
 if idempotency ~= '' then redis.call('SET', idem, task_id .. ' ' .. fingerprint, 'EX', IDEMPOTENCY_S) end
 note(task_id, now, 'created', agent, 0, '')
-return {'created', task_id, 'submitted', agent}
+return {'created', task_id, 'submitted', agent, load}
 """.replace("MAX_CHILDREN", str(MAX_CHILDREN))
     .replace("MAX_ASKED", str(MAX_ASKED))
     .replace("IDEMPOTENCY_S", str(IDEMPOTENCY_S)),
@@ -87,7 +98,9 @@ class NewTask:
     priority: str
     capabilities: str
     """JSON list."""
-    agent: str
+    candidates: str
+    """Who may get it, the best fit first: name, fit without the load, what an empty desk adds to it, and how much it
+    takes at once, all separated by spaces."""
     named: int
     """1 when the requester named the agent, so that nobody else may get the task."""
     attempts: int
@@ -96,8 +109,8 @@ class NewTask:
     deadline_in_ms: int
     offset_ms: int
     """How much later than now it stands in the queue."""
-    data: str
-    """JSON: the event's."""
+    about: str
+    """JSON object for the event, not empty."""
     traceparent: str
     idempotency: str = ""
     """Digest of the idempotency key with all that it is valid for."""
@@ -125,12 +138,31 @@ class Created:
     task_id: str
     state: str
     agent: str
+    load: int = 0
+    """How much the agent had to do before, when the outcome is `created`."""
+
+
+def candidate(agent: str, fit: float = 1.0, load_weight: float = 0.0, slots: int = 1) -> str:
+    """One of those who may get a task, for `NewTask.candidates`.
+
+    Args:
+        agent: Its name.
+        fit: Its score without how much it has to do; not negative.
+        load_weight: What an empty desk adds to it.
+        slots: How many tasks it takes at once.
+    """
+    return f"{agent} {fit:.6f} {load_weight:.6f} {slots}"
 
 
 async def create(redis: Redis, tenant: str, new: NewTask, *, queue_cap: int, retention_ms: int) -> Created:
     """Write a task and put it into its agent's queue. Safe to repeat with the same task id."""
     fields = {name: getattr(new, name) for name in NewTask.__dataclass_fields__}
-    return Created(*await _CREATE(redis, tenant, queue_cap=queue_cap, retention_ms=retention_ms, **fields))
+    return Created(
+        *cast(
+            "tuple[str, str, str, str]",
+            await _CREATE(redis, tenant, queue_cap=queue_cap, retention_ms=retention_ms, **fields),
+        )
+    )
 
 
 _SEEN = task_script(
@@ -150,8 +182,8 @@ async def seen(redis: Redis, tenant: str, idempotency: str, fingerprint: str) ->
     found = cast("list[str] | None", await _SEEN(redis, tenant, idempotency=idempotency))
     if found is None:
         return None
-    was, *task = found
-    return Created("known" if was == fingerprint else "other", *task)
+    was, task_id, state, agent = found
+    return Created("known" if was == fingerprint else "other", task_id, state, agent)
 
 
 _ANSWER = task_script(

@@ -129,34 +129,30 @@ def task_script(arguments: Sequence[str], source: str) -> Script:
 
 
 _PEEK = Script(
-    ["task_id", "news"],
+    ["task_id"],
     """
-local t = prefix .. ':task:' .. task_id
-local f = redis.call('HMGET', t, 'state', 'agent')
-local said = news == '1' and redis.call('HMGET', t, 'progress', 'progress_message') or {}
-return {f[1] or '', f[2] or '', redis.call('SCARD', t .. ':asking'), said[1] or '', said[2] or ''}
+local f = redis.call('HMGET', prefix .. ':task:' .. task_id, 'state', 'agent', 'progress', 'progress_message')
+return {f[1] or '', f[2] or '', f[3] or '', f[4] or ''}
 """,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """What waiting for a change of a task needs to know of it."""
+    """What a client that waits for a task is told of it."""
 
     state: str
     """Empty when there is no such task."""
     agent: str
-    asking: int
-    """How many of its children ask something."""
     progress: str
-    """0 to 1; empty when the worker has not said, or nobody wants to know."""
+    """0 to 1; empty when the worker has not said."""
     message: str
-    """What the worker said last, likewise."""
+    """What the worker said last."""
 
 
-async def peek(redis: Redis, tenant: str, task_id: str, *, news: bool) -> Glimpse:
-    """Look at a task; with `news` also at what its worker says of it."""
-    return Glimpse(*await _PEEK(redis, tenant, task_id=task_id, news=int(news)))
+async def peek(redis: Redis, tenant: str, task_id: str) -> Glimpse:
+    """Look at a task."""
+    return Glimpse(*await _PEEK(redis, tenant, task_id=task_id))
 
 
 _READ = task_script(

@@ -132,7 +132,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             await asyncio.shield(claims.give_back())
             raise
         for record in claims.records:
-            await dispatch.say_changed(tenant, record.task_id, envelope.traceparent)
+            await dispatch.say_changed(tenant, record.task_id, envelope.traceparent, claimed=True)
         result = ReceiveResult(tasks=tasks, waiting=claims.last.waiting, next=_next(tasks, claims.last, hub=hub))
         if not claims.records:
             return result

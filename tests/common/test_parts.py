@@ -136,7 +136,7 @@ async def test_a_waiter_is_woken_by_a_signal_and_looks_by_itself_at_the_end() ->
     assert await asyncio.wait_for(waiting, 1) == 7
     state.clear()
     assert await waiters.until("a", read, 0.01) is None
-    assert not waiters._events
+    assert not waiters._waiters
 
 
 async def test_a_lost_signal_is_only_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:

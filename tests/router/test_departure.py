@@ -17,7 +17,7 @@ from aicp_router.choice import matches_of, nearest
 from aicp_router.matching import features
 from aicp_router.profile import Profile
 from aicp_router.registry import Agent
-from aicp_router.request_scripts import NewTask
+from aicp_router.request_scripts import NewTask, candidate
 from tests.router.conftest import Network, refused
 from tests.support.processes import Backend, ServiceProcess
 
@@ -139,13 +139,13 @@ async def test_a_task_that_comes_when_its_guest_has_just_gone_does_not_wait_for_
         message="x",
         priority="normal",
         capabilities='["analysis"]',
-        agent=GUEST,
+        candidates=candidate(GUEST),
         named=0,
         attempts=3,
         lease_ms=60_000,
         deadline_in_ms=60_000,
         offset_ms=0,
-        data="{}",
+        about='{"kind":"task"}',
         traceparent="",
     )
     assert (

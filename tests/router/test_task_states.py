@@ -13,7 +13,7 @@ from aicp_common.envelope import encode_json
 from aicp_common.ids import new_id
 from aicp_common.store import connect_redis, key
 from aicp_router import request_scripts, sweep_scripts, work_scripts
-from aicp_router.request_scripts import NewTask
+from aicp_router.request_scripts import NewTask, candidate
 from tests.support.processes import Backend
 
 AGENTS = ["a", "b"]
@@ -87,13 +87,13 @@ class Life(RuleBasedStateMachine):
             message="x",
             priority="normal",
             capabilities="[]",
-            agent=agent,
+            candidates=candidate(agent),
             named=0,
             attempts=ATTEMPTS,
             lease_ms=LONG_MS,
             deadline_in_ms=LONG_MS,
             offset_ms=0,
-            data="{}",
+            about='{"kind":"task"}',
             traceparent="",
             parent=parent,
         )
