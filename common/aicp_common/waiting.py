@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from nats.aio.msg import Msg
+
+from aicp_common.bus import Bus
 
 T = TypeVar("T")
 
@@ -25,10 +28,18 @@ class Waiters:
     def __init__(self) -> None:
         self._waiters: dict[str, set[Waiter]] = defaultdict(set)
         self._closed = False
+        self._own = f" #{secrets.token_hex(4)}".encode()
 
     async def on_signal(self, message: Msg) -> None:
         """The handler of the pattern subscription."""
-        self.wake(message.subject, message.data)
+        if not message.data.endswith(self._own):
+            self.wake(message.subject, message.data)
+
+    async def tell(self, bus: Bus, subject: str, said: str = "") -> None:
+        """Let all who wait for `subject` look again: those of this process at once, the others by a signal."""
+        words = said.encode()
+        self.wake(subject, words)
+        await bus.publish(subject, words + self._own)
 
     def wake(self, subject: str, said: bytes = b"") -> None:
         """Let all who wait for `subject` look again, unless they know from what is `said` that they need not."""

@@ -18,7 +18,7 @@ its task_id and attempt. leave_network takes you off the list."""
 def build(service: Service[RouterSettings]) -> None:
     """Declare everything that one worker does."""
     registry = Registry(service.redis, service.tenants, service.settings)
-    dispatch = Dispatch(service.redis, service.bus, service.tenants, registry, service.settings)
+    dispatch = Dispatch(service, registry)
     agent_tools.declare(service, dispatch)
     request_tools.declare(service, dispatch)
     work_tools.declare(service, dispatch)

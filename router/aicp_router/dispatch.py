@@ -4,14 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from redis.asyncio import Redis
-
 from aicp_common import subjects
-from aicp_common.bus import Bus
 from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import Busy, Conflict, Forbidden, NotFound
 from aicp_common.ids import RESERVED_AGENTS, digest, new_id
-from aicp_common.store import Tenants
+from aicp_common.service import Service
 from aicp_router import request_scripts, sweep_scripts, task_scripts
 from aicp_router.arguments import MAX_ANSWER_BYTES, bounded_json
 from aicp_router.choice import Choice, Nearest, Why, matches_of, named, nearest, why, why_nobody
@@ -87,13 +84,15 @@ class Opened:
 class Dispatch:
     """Writes tasks and says so on the bus."""
 
-    def __init__(self, redis: Redis, bus: Bus, tenants: Tenants, registry: Registry, settings: RouterSettings) -> None:
-        self.redis = redis
+    def __init__(self, service: Service[RouterSettings], registry: Registry) -> None:
+        settings = service.settings
+        self.redis = service.redis
         self.registry = registry
         self.settings = settings
         self.retention_ms = int(settings.task_retention_s * 1000)
-        self._bus = bus
-        self._tenants = tenants
+        self._bus = service.bus
+        self._waiters = service.waiters
+        self._tenants = service.tenants
 
     async def read(self, tenant: str, task_id: str) -> Record | None:
         """The task, or None."""
@@ -102,11 +101,11 @@ class Dispatch:
     async def say_changed(self, tenant: str, task_id: str, traceparent: str = "", *, claimed: bool = False) -> None:
         """Wake those who wait for this task; for one that was only `claimed` few have to look."""
         said = f"{CLAIMED if claimed else ''}{traceparent}"
-        await self._bus.publish(subjects.task(tenant, task_id), said.encode())
+        await self._waiters.tell(self._bus, subjects.task(tenant, task_id), said)
 
     async def say_work(self, tenant: str, agent: str, traceparent: str = "") -> None:
         """Wake this agent."""
-        await self._bus.publish(subjects.agent(tenant, agent), traceparent.encode())
+        await self._waiters.tell(self._bus, subjects.agent(tenant, agent), traceparent)
 
     async def open(self, envelope: Envelope, order: Order) -> Opened:
         """Make a task of `order` in the name of the envelope's principal and put it into an agent's queue.

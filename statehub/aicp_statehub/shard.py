@@ -28,6 +28,9 @@ MAX_BATCHES = 4
 """Batches in flight: sent and not yet acknowledged and removed."""
 WINDOW = 1024
 """Events of a batch that are sent; fewer after trouble, until it is over."""
+GATHER_S = 0.004
+"""What follows on an event comes with the next read: at most so often is there one, or a busy hub would read, send and
+remove each event by itself."""
 IDLE_BLOCK_MS = 5000
 ACK_BLOCK_MS = 50
 """How long a read may keep trouble with what is in flight from being noticed."""
@@ -145,6 +148,8 @@ class Shard:
                 entries = await self._read(connection, sent_until, ACK_BLOCK_MS if settling else IDLE_BLOCK_MS)
                 if entries and not self._trouble:
                     await self._send(entries[: self._window], sent_until, settling)
+                    if len(entries) < BATCH:
+                        await asyncio.sleep(GATHER_S)
                 # Without trouble the next ones are sent before these are acknowledged.
                 while settling and (self._trouble or self._window < WINDOW or len(settling) >= MAX_BATCHES):
                     await asyncio.wait(settling, return_when=asyncio.FIRST_COMPLETED)
