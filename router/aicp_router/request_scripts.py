@@ -1,4 +1,4 @@
-"""What those who ask change of tasks, each change one Lua script: making, answering and cancelling them."""
+"""What those who ask change of tasks, each change one Lua script: making, answering, cancelling, rating."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -284,5 +284,41 @@ async def cancel(
             reason=reason,
             retention_ms=retention_ms,
             traceparent=traceparent,
+        ),
+    )
+
+
+_RATE = task_script(
+    ["task_id", "score", "comment", "by", "traceparent"],
+    """
+local t = task(task_id)
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'rating', 'rating_comment')
+if not f[1] then return {'missing', '', ''} end
+if f[1] ~= 'completed' and f[1] ~= 'failed' then return {'not_ended', f[1], f[2]} end
+if f[2] == '' then return {'nobody', f[1], f[2]} end
+if f[4] == score and f[5] == comment then return {'again', f[1], f[2]} end
+emit('task', task_id, 'rated', '{"agent":"' .. f[2] .. '","score":' .. score .. '}', traceparent)
+local now = now_ms()
+if f[4] ~= score then learn(task_id, f[2], 'rated', now, score) end
+redis.call('HSET', t, 'rating', score, 'rating_comment', comment, 'updated_ms', int(now))
+note(task_id, now, 'rated', by, f[3], '{"score":' .. score .. '}')
+return {'rated', f[1], f[2]}
+""",
+)
+
+
+async def rate(
+    redis: Redis, tenant: str, *, task_id: str, score: float, comment: str, by: str, traceparent: str
+) -> list[str]:
+    """Note what its requester thinks of a task that has ended; a later rating takes the place of the one before.
+
+    Returns:
+        `rated` or `again` (the same was said before) or `not_ended` or `nobody` (no agent had it), the state and the
+        agent; or `missing`.
+    """
+    return cast(
+        "list[str]",
+        await _RATE(
+            redis, tenant, task_id=task_id, score=f"{score:.4g}", comment=comment, by=by, traceparent=traceparent
         ),
     )

@@ -16,7 +16,7 @@ from aicp_common.news import News
 from aicp_common.service import Service
 from aicp_common.tool import Arguments, Result
 from aicp_common.waiting import Waiter
-from aicp_router import task_scripts
+from aicp_router import request_scripts, task_scripts
 from aicp_router.arguments import (
     MAX_RESULT_BYTES,
     AgentName,
@@ -93,6 +93,25 @@ class CancelResult(Result):
     task_id: str
     state: State
     cancelled: bool = Field(description="False when it had ended before.")
+    next: str
+
+
+class RateArguments(Arguments):
+    """For `rate_task`."""
+
+    task_id: TaskId
+    score: float = Field(
+        ge=-1, le=1, description="1: just right. 0: neither good nor bad. -1: useless, or the wrong agent for it."
+    )
+    comment: str | None = Field(None, max_length=2000, description="Why, for the agent and for people.")
+
+
+class RateResult(Result):
+    """Of `rate_task`."""
+
+    task_id: str
+    agent: str = Field(description="Who did it: this agent gets more, or fewer, messages like this one.")
+    score: float
     next: str
 
 
@@ -327,6 +346,35 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             cancelled=done,
             next="nothing more to do" if done or state == "cancelled" else f"it had ended as {state}: see get_task",
         )
+
+    @service.tool(
+        title="Rate a result", scope="tasks:request", arguments=RateArguments, result=RateResult, idempotent=True
+    )
+    async def rate_task(envelope: Envelope, asked: RateArguments) -> RateResult:
+        """Say how good the result of a task was that you asked for. Use it when you or your user have seen what it is
+        worth: messages like it then go to agents that did well. You may rate a task again when you think otherwise."""
+        who = envelope.principal
+        await registry.see(who.tenant, who.agent)
+        await owned(envelope, asked.task_id, "rates it", "submit_result says what you made of it")
+        outcome, state, agent = await request_scripts.rate(
+            dispatch.redis,
+            who.tenant,
+            task_id=asked.task_id,
+            score=asked.score,
+            comment=asked.comment or "",
+            by=who.agent,
+            traceparent=envelope.traceparent,
+        )
+        match outcome:
+            case "missing":
+                raise no_such_task(asked.task_id)
+            case "not_ended":
+                raise Conflict(
+                    f"the task {asked.task_id} is {state}: there is no result to rate", hint="wait with get_task"
+                )
+            case "nobody":
+                raise Conflict(f"no agent worked on the task {asked.task_id}", hint="there is nobody to rate")
+        return RateResult(task_id=asked.task_id, agent=agent, score=asked.score, next="nothing more to do")
 
     @service.method(CreateArguments)
     async def create_task(envelope: Envelope, asked: CreateArguments) -> CreateResult:

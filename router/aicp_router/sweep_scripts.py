@@ -62,12 +62,14 @@ end
 if tonumber(f[3]) >= tonumber(f[4]) then
   emit('task', task_id, 'failed', change(f[2], f[3], 'failed'), f[5])
   local text = f[2] .. ' was silent until its lease lapsed, and that was attempt ' .. int(f[3]) .. ' of ' .. int(f[4])
+  learn(task_id, f[2], 'lapsed', now)
   finish(task_id, f[2], now, 'failed', 'attempts', text, retention_ms)
   note(task_id, now, 'lease_lapsed', f[2], f[3], '')
   return {'failed', f[2], f[5]}
 end
 emit('task', task_id, 'requeued', '{"state":"submitted","agent":"' .. f[2] .. '","attempt":' .. int(f[3]) ..
   ',"reason":"lease_lapsed"}', f[5])
+learn(task_id, f[2], 'lapsed', now)
 requeue(task_id, f[2], now, grace_ms)
 redis.call('HSET', t, 'requeued', 'lease_lapsed')
 note(task_id, now, 'lease_lapsed', f[2], f[3], '')

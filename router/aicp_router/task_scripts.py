@@ -13,6 +13,7 @@ Keys of a tenant, after its prefix:
   to the time from which anybody may look for one), `orphans` (sorted set: ended tasks whose children still have to
   end);
 - `asked:AGENT` (list: the last tasks that an agent asked for by itself, newest first; steps are not in it);
+- `outcomes` (stream, see `outcomes`);
 - `idem:DIGEST` (string: task id and fingerprint of an idempotency key, for 24 h).
 
 Texts of users are stored as they came and never decoded here. What a script puts into JSON by itself are ids, numbers
@@ -30,10 +31,15 @@ from aicp_router.profile import GUEST_PREFIX
 
 MAX_ASKING = 50
 """Children that ask something, as one read of their parent tells of them."""
+OUTCOME_CAP = 20_000
+"""Outcomes of one tenant that routing learns from; older ones say less and less."""
+OUTCOME_BYTES = 1_000
+"""Of a message: what it wants, it says early."""
 UNASSIGNED_GRACE_MS = 1_500
 """How long the worker that took a task from an agent has to find another one, before every worker may."""
 
-_LIBRARY = """
+_LIBRARY = (
+    """
 -- How far before everything else an answered task stands in its agent's queue, in ms.
 local ANSWERED_FIRST = 1e12
 local function int(n) return string.format('%.0f', tonumber(n)) end
@@ -75,6 +81,15 @@ local function unask(id)
   if redis.call('HDEL', task(id), 'question') == 0 then return end
   local parent = redis.call('HGET', task(id), 'parent') or ''
   if parent ~= '' then redis.call('SREM', task(parent) .. ':asking', id) end
+end
+-- What came of a task at an agent, for those who learn from it. The hub's own workers have nothing to learn.
+local function learn(id, agent, what, now, score)
+  if agent == '' or agent == 'orchestrator' then return end
+  local f = redis.call('HMGET', task(id), 'message', 'claimed_ms')
+  if not f[1] then return end
+  redis.call('XADD', prefix .. ':outcomes', 'MAXLEN', '~', OUTCOME_CAP, '*', 'agent', agent,
+    'message', string.sub(f[1], 1, OUTCOME_BYTES), 'what', what, 'ms', f[2] and int(now - tonumber(f[2])) or '',
+    'score', score or '')
 end
 -- Take a task from its agent.
 local function release(id, agent)
@@ -121,6 +136,9 @@ local function not_held(f, agent, attempt)
   return {'stale'}
 end
 """.replace("GUEST_PREFIX", GUEST_PREFIX)
+    .replace("OUTCOME_CAP", str(OUTCOME_CAP))
+    .replace("OUTCOME_BYTES", str(OUTCOME_BYTES))
+)
 
 
 def task_script(arguments: Sequence[str], source: str) -> Script:

@@ -40,7 +40,7 @@ for _, id in ipairs(redis.call('ZRANGE', queue, 0, 31)) do
       local holders = redis.call('HGET', t, 'holders')
       redis.call('ZREM', queue, id)
       redis.call('SADD', working, id)
-      redis.call('HSET', t, 'state', 'working', 'attempt', attempt, 'updated_ms', int(now),
+      redis.call('HSET', t, 'state', 'working', 'attempt', attempt, 'updated_ms', int(now), 'claimed_ms', int(now),
         'holders', (holders and holders .. ',' or '') .. agent)
       redis.call('HDEL', t, 'progress', 'progress_message', 'redelivered')
       lease(id, now, f[5])
@@ -222,6 +222,7 @@ local now = now_ms()
 if status == 'declined' and f[6] == '0' and tonumber(attempt) < tonumber(f[5]) then
   emit('task', task_id, 'requeued', '{"state":"submitted","agent":"' .. agent .. '","attempt":' .. int(attempt) ..
     ',"reason":"declined"}', traceparent)
+  learn(task_id, agent, 'declined', now)
   requeue(task_id, agent, now, grace_ms)
   redis.call('HSET', t, 'outcome', outcome, 'requeued', 'declined', 'refusal', text)
   note(task_id, now, 'declined', agent, attempt, reason)
@@ -230,6 +231,7 @@ end
 local state = status == 'completed' and 'completed' or 'failed'
 emit('task', task_id, state, change(agent, attempt, state), traceparent)
 redis.call('HSET', t, 'outcome', outcome, 'result', result)
+learn(task_id, agent, status, now)
 finish(task_id, agent, now, state, state == 'failed' and status or '', text, retention_ms)
 note(task_id, now, status, agent, attempt, reason)
 return {'ended', state}

@@ -80,10 +80,10 @@ class Network:
         """Look at a task."""
         return await self.tool(agent, "get_task", task_id=task_id, **more)
 
-    async def handed_over(self, requester: str, worker: str, **more: Any) -> dict[str, Any]:
+    async def handed_over(self, requester: str, worker: str, *message: str, **more: Any) -> dict[str, Any]:
         """A task of `requester` that `worker` has claimed."""
         await self.register(worker, "work")
-        routed = await self.route(requester, agent=worker, **more)
+        routed = await self.route(requester, *message, agent=worker, **more)
         task = await self.claim(worker)
         assert task["task_id"] == routed["task_id"]
         return task

@@ -1,0 +1,82 @@
+"""Ratings, and the outcomes that routing learns from."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from aicp_common.store import connect_redis
+from aicp_router import outcomes
+from aicp_router.outcomes import Outcome
+from tests.router.conftest import Network, refused
+from tests.support.processes import Backend
+
+
+@pytest.fixture
+async def redis(backend: Backend) -> AsyncIterator[Redis]:
+    client = connect_redis(backend.redis_url)
+    yield client
+    await client.aclose()
+
+
+async def of(redis: Redis, net: Network) -> list[Outcome]:
+    return await outcomes.read(redis, net.tenant, after="0-0", count=100)
+
+
+async def test_each_end_of_an_attempt_is_an_outcome(net: Network, redis: Redis) -> None:
+    await net.register("bob", "analysis")
+    await net.register("carol", "analysis")
+    routed = await net.route("alice", "find the trend", target_capabilities=["analysis"])
+    first = routed["agent"]
+    second = "carol" if first == "bob" else "bob"
+    await net.submit(first, await net.claim(first), "not mine", "declined")
+    await net.submit(second, await net.claim(second), "it rises")
+    declined, completed = await of(redis, net)
+    assert (declined.agent, declined.reward, declined.message) == (first, -1.0, "find the trend")
+    assert (completed.agent, completed.reward) == (second, 1.0)
+    assert completed.duration_s is not None
+    assert 0 <= completed.duration_s < 10
+    assert declined.at_s <= completed.at_s
+    [rest] = await outcomes.read(redis, net.tenant, after=declined.id, count=100)
+    assert rest == completed
+
+
+async def test_a_long_message_is_kept_as_it_begins(net: Network, redis: Redis) -> None:
+    task = await net.handed_over("alice", "bob", "분석 " * 1000)
+    await net.submit("bob", task, "done")
+    [outcome] = await of(redis, net)
+    assert "분석 분석".startswith(outcome.message[:5])
+    assert 900 <= len(outcome.message.encode()) <= 1000
+
+
+async def test_its_requester_rates_a_task(net: Network, redis: Redis) -> None:
+    task = await net.handed_over("alice", "bob", "translate this")
+    error = await refused(net.tool("alice", "rate_task", task_id=task["task_id"], score=1))
+    assert (error.code, "there is no result to rate" in error.message) == ("conflict", True)
+    await net.submit("bob", task, "done")
+    rated = await net.tool("alice", "rate_task", task_id=task["task_id"], score=-0.5, comment="clumsy")
+    assert (rated["agent"], rated["score"]) == ("bob", -0.5)
+    seen = await net.get("bob", task["task_id"])
+    assert (seen["rating"], seen["rating_comment"]) == (-0.5, "clumsy")
+    # The same again changes nothing, another score counts beside the first.
+    await net.tool("alice", "rate_task", task_id=task["task_id"], score=-0.5, comment="clumsy")
+    await net.tool("alice", "rate_task", task_id=task["task_id"], score=0.25)
+    assert [(one.reward, one.duration_s is None) for one in await of(redis, net)] == [
+        (1.0, False),
+        (-0.5, True),
+        (0.25, True),
+    ]
+
+
+async def test_nobody_else_rates_it(net: Network) -> None:
+    task = await net.handed_over("alice", "bob")
+    await net.submit("bob", task, "done")
+    assert (await refused(net.tool("bob", "rate_task", task_id=task["task_id"], score=1))).code == "forbidden"
+    assert (await refused(net.tool("mallory", "rate_task", task_id=task["task_id"], score=1))).code == "not_found"
+    assert (await refused(net.tool("alice", "rate_task", task_id="t-none", score=1))).code == "not_found"
+
+
+@pytest.mark.parametrize("score", [1.5, -2, "good"])
+async def test_a_score_lies_between_minus_one_and_one(net: Network, score: object) -> None:
+    error = await refused(net.tool("alice", "rate_task", task_id="t-none", score=score))
+    assert (error.code, "score" in error.message) == ("invalid_argument", True)
