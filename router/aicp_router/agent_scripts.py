@@ -1,9 +1,9 @@
 """Changes of agents: profiles and presence, each one Lua script.
 
 Keys of a tenant, after its prefix: `agents` (hash: name to profile), `agents:version` (counts changes of it), `slots`
-(hash: name to max_concurrency), `presence` (sorted set: agent, last seen in ms; those who are online), `seen` (sorted
-set: registered agent, when it was last known to be online), `loads` (hash: agent to tasks that it has or that wait for
-it; kept by the scripts of tasks).
+(hash: name to max_concurrency), `patience` (hash: name to how long a task may wait for it, in ms; only those who said),
+`presence` (sorted set: agent, last seen in ms; those who are online), `seen` (sorted set: registered agent, when it was
+last known to be online), `loads` (hash: agent to tasks that it has or that wait for it; kept by the scripts of tasks).
 
 Events: `registered`, `online`, `offline`, `left` (a guest that has gone, or an agent that said so), `forgotten` (one
 that was away for long).
@@ -22,13 +22,14 @@ local function drop(agent, what, traceparent)
   emit('agent', agent, what, '{"agent":"' .. agent .. '"}', traceparent)
   redis.call('HDEL', prefix .. ':agents', agent)
   redis.call('HDEL', prefix .. ':slots', agent)
+  redis.call('HDEL', prefix .. ':patience', agent)
   redis.call('INCR', prefix .. ':agents:version')
   redis.call('ZREM', prefix .. ':seen', agent)
 end
 """
 
 _REGISTER = Script(
-    ["agent", "profile", "slots", "cap", "data", "traceparent"],
+    ["agent", "profile", "slots", "react_ms", "cap", "data", "traceparent"],
     """
 local agents = prefix .. ':agents'
 local known = redis.call('HEXISTS', agents, agent) == 1
@@ -37,6 +38,8 @@ local now = now_ms()
 emit('agent', agent, 'registered', data, traceparent)
 redis.call('HSET', agents, agent, profile)
 redis.call('HSET', prefix .. ':slots', agent, slots)
+if react_ms == '' then redis.call('HDEL', prefix .. ':patience', agent)
+else redis.call('HSET', prefix .. ':patience', agent, react_ms) end
 redis.call('INCR', agents .. ':version')
 redis.call('ZADD', prefix .. ':presence', now, agent)
 redis.call('ZADD', prefix .. ':seen', now, agent)
@@ -46,12 +49,29 @@ return 1
 
 
 async def register(
-    redis: Redis, tenant: str, *, agent: str, profile: str, slots: int, cap: int, data: str, traceparent: str
+    redis: Redis,
+    tenant: str,
+    *,
+    agent: str,
+    profile: str,
+    slots: int,
+    react_ms: int | None,
+    cap: int,
+    data: str,
+    traceparent: str,
 ) -> bool:
     """Write a profile, or write it anew; False when the tenant has `cap` others already."""
     return bool(
         await _REGISTER(
-            redis, tenant, agent=agent, profile=profile, slots=slots, cap=cap, data=data, traceparent=traceparent
+            redis,
+            tenant,
+            agent=agent,
+            profile=profile,
+            slots=slots,
+            react_ms="" if react_ms is None else react_ms,
+            cap=cap,
+            data=data,
+            traceparent=traceparent,
         )
     )
 

@@ -43,6 +43,12 @@ class RegisterArguments(Arguments):
         None, max_length=32, description='Languages that you work in: ["en", "ko", "zh"].'
     )
     max_concurrency: int = Field(DEFAULT_CONCURRENCY, ge=1, le=100, description="Tasks that you work on at once.")
+    react_s: float | None = Field(
+        None,
+        ge=1,
+        le=86_400,
+        description="How many seconds a task may wait for you before it goes to somebody else who fits. Default: 60.",
+    )
     accept_from: list[AgentName] | None = Field(
         None, max_length=100, description='Agents whose tasks you take: ["alice"]. Without it: everybody\'s.'
     )
@@ -80,6 +86,7 @@ class AgentProfile(Result):
     model: str | None = None
     languages: list[str] | None = None
     max_concurrency: int
+    react_s: float | None = None
     accept_from: list[str] | None = None
     registered: str = Field(description="When, UTC.")
 
@@ -155,6 +162,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             model=asked.model or "",
             languages=tuple(asked.languages or ()),
             max_concurrency=asked.max_concurrency,
+            react_s=asked.react_s,
             accept_from=tuple(asked.accept_from or ()),
             registered_ms=now_ms(),
         )
@@ -248,6 +256,7 @@ def _profile(profile: Profile) -> AgentProfile:
         model=profile.model or None,
         languages=list(profile.languages) or None,
         max_concurrency=profile.max_concurrency,
+        react_s=profile.react_s,
         accept_from=list(profile.accept_from) or None,
         registered=at(profile.registered_ms),
     )

@@ -232,6 +232,7 @@ class Dispatch:
             parent=order.parent,
             step=order.step,
             excluded=_json(order.excluded),
+            react_ms=0 if order.agent else int(self.settings.react_s * 1000),
         )
 
     async def reassign(self, tenant: str, task_id: str) -> None:
@@ -281,6 +282,25 @@ class Dispatch:
         # A guest that was forgotten is as gone as one that is offline.
         gone = is_guest(last) and (last not in agents or agents[last].gone)
         return "" if gone else last
+
+    async def pass_on(self, tenant: str, task_id: str) -> None:
+        """Give a task whose agent does not take it to the next one that fits and is there."""
+        record = await self.read(tenant, task_id)
+        agent, attempt, successor = (record.agent, record.attempt, "") if record else ("", 0, "")
+        if record is not None and record.state == "submitted" and agent:
+            agents = await self.registry.agents(tenant)
+            passed = [*record.holders, *record.excluded, *record.passed, agent]
+            matches = matches_of(
+                record.requester, agents.values(), record.fields["message"], record.capabilities, passed
+            )
+            successor = next((one.agent for one in matches if one.eligible and agents[one.agent].online), "")
+        passed_on = await sweep_scripts.pass_on(
+            self.redis, tenant, task_id=task_id, agent=agent, attempt=attempt, successor=successor
+        )
+        if passed_on and record is not None:
+            await self.say_work(tenant, agent)
+            await self.say_work(tenant, successor, record.fields["traceparent"])
+            await self.say_changed(tenant, task_id)
 
     async def turn_away(self, tenant: str, agent: str, *, limit: int, online_ms: int = 0) -> int:
         """Find other agents for what waits unclaimed for one that has left, at most `limit` tasks; how many there were.

@@ -1,7 +1,8 @@
 """Outcomes: what routing learns from. One stream a tenant, which the scripts of tasks write and every router reads.
 
 `outcomes` (stream, after the tenant's prefix; the newest `OUTCOME_CAP`): `agent`, `message` (how it begins), `what`
-(`completed`, `failed`, `declined`, `lapsed`, `left`, or `rated`), `ms` (from the claim to then), `score` (of a rating).
+(`completed`, `failed`, `declined`, `lapsed`, `ignored`, or `rated`), `ms` (from the claim to then), `score` (of a
+rating).
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from redis.asyncio import Redis
 
 from aicp_common.store import Script
 
-REWARDS = {"completed": 1.0, "failed": -0.7, "declined": -1.0, "lapsed": -0.5, "left": -0.2}
+REWARDS = {"completed": 1.0, "failed": -0.7, "declined": -1.0, "lapsed": -0.5, "ignored": -0.3}
 """What an end of an attempt says of its agent and this kind of message. Who declines says that it is nothing for it;
 who falls silent may have had other reasons."""
 

@@ -28,6 +28,8 @@ class Profile(msgspec.Struct, frozen=True):
     max_concurrency: int = DEFAULT_CONCURRENCY
     accept_from: tuple[str, ...] = ()
     """Names of the agents whose work it takes; empty for everybody."""
+    react_s: float | None = None
+    """How long a task may wait for it before it is passed on; None: as the hub has it."""
     registered_ms: int = 0
     """Milliseconds since the epoch."""
 

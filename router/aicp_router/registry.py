@@ -91,6 +91,7 @@ class Registry:
             agent=profile.agent,
             profile=encode_profile(profile).decode(),
             slots=profile.max_concurrency,
+            react_ms=None if profile.react_s is None else int(profile.react_s * 1000),
             cap=self._settings.agent_cap,
             data=encode_json({"agent": profile.agent, "capabilities": profile.capabilities}).decode(),
             traceparent=envelope.traceparent,

@@ -16,7 +16,7 @@ _CREATE = task_script(
     [
         *("task_id", "idempotency", "fingerprint", "kind", "requester", "user", "scopes", "message", "priority"),
         *("context", "keys", "capabilities", "input", "parent", "step", "candidates", "named", "excluded", "attempts"),
-        *("lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "retention_ms", "about", "traceparent"),
+        *("react_ms", "lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "retention_ms", "about", "traceparent"),
     ],
     """
 local t = task(task_id)
@@ -62,10 +62,12 @@ emit('task', task_id, 'created', '{"state":"submitted","agent":"' .. agent .. '"
 redis.call('HSET', t, 'kind', kind, 'state', 'submitted', 'requester', requester, 'user', user, 'scopes', scopes,
   'message', message, 'priority', priority, 'context', context, 'keys', keys, 'capabilities', capabilities,
   'input', input, 'parent', parent, 'parent_requester', parent_requester, 'step', step, 'agent', agent, 'named', named,
-  'excluded', excluded, 'attempt', 0, 'attempts', attempts, 'lease_ms', lease_ms, 'deadline_ms', int(deadline),
-  'created_ms', int(now), 'updated_ms', int(now), 'score', int(now + tonumber(offset_ms)), 'traceparent', traceparent)
+  'excluded', excluded, 'react_ms', react_ms, 'attempt', 0, 'attempts', attempts, 'lease_ms', lease_ms,
+  'deadline_ms', int(deadline), 'created_ms', int(now), 'updated_ms', int(now),
+  'score', int(now + tonumber(offset_ms)), 'traceparent', traceparent)
 enqueue(task_id, agent, now + tonumber(offset_ms))
 redis.call('ZADD', prefix .. ':deadlines', deadline, task_id)
+expect(task_id, agent, now)
 count(agent)
 if parent ~= '' then
   redis.call('SADD', children, task_id)
@@ -126,6 +128,8 @@ class NewTask:
     step: str = ""
     excluded: str = "[]"
     """JSON list of agents."""
+    react_ms: int = 0
+    """How long its agent has to take it before it is passed on, unless that agent said otherwise; 0: for ever."""
 
 
 @dataclass(frozen=True, slots=True)

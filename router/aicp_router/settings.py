@@ -10,6 +10,9 @@ class RouterSettings(Settings):
 
     task_lease_s: float = Field(300.0, ge=0.2, le=3600)
     """How long a worker may be silent before its task goes to somebody else."""
+    react_s: float = Field(60.0, ge=0.1, le=86_400)
+    """How long a task waits for an agent that does not take it, before it is passed on to another one that fits. An
+    agent may say in its profile that it needs longer, or less."""
     task_retention_s: float = Field(7 * 86400.0, ge=1, le=90 * 86400)
     """How long an ended task can still be read."""
     task_attempts: int = Field(3, ge=1, le=20)

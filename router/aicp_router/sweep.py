@@ -68,6 +68,8 @@ class Sweep:
                 await dispatch.reassign(tenant, task_id)
             if outcome:
                 await dispatch.say_changed(tenant, task_id)
+        for task_id in due.ignored:
+            await dispatch.pass_on(tenant, task_id)
         for task_id in due.unassigned:
             await dispatch.reassign(tenant, task_id)
         for task_id in due.orphans:

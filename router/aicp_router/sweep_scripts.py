@@ -20,7 +20,7 @@ end
 return {
   due(':leases', now), due(':deadlines', now), due(':unassigned', now), due(':orphans', now),
   due(':presence', now - tonumber(online_ms)), due(':seen', now - tonumber(retention_ms)),
-  redis.call('ZCARD', prefix .. ':queue:orchestrator')
+  redis.call('ZCARD', prefix .. ':queue:orchestrator'), due(':reacts', now)
 }
 """,
 )
@@ -40,12 +40,16 @@ class Due:
     """Agents that may be forgotten."""
     orchestrations: int
     """Collaborations that wait for an orchestrator."""
+    ignored: Sequence[str]
+    """Tasks that their agents had the time to take, and did not."""
 
 
 async def due(redis: Redis, tenant: str, *, limit: int, online_ms: int, retention_ms: int) -> Due:
     """Read what is due; changes nothing."""
     found = await _DUE(redis, tenant, limit=limit, online_ms=online_ms, retention_ms=retention_ms)
-    return Due(*cast("tuple[list[str], list[str], list[str], list[str], list[str], list[str], int]", tuple(found)))
+    return Due(
+        *cast("tuple[list[str], list[str], list[str], list[str], list[str], list[str], int, list[str]]", tuple(found))
+    )
 
 
 _LAPSE = task_script(
@@ -120,6 +124,7 @@ emit('task', task_id, 'assigned', change(agent, attempt, 'submitted'), f[5])
 redis.call('HSET', t, 'agent', agent, 'updated_ms', int(now))
 redis.call('ZREM', prefix .. ':unassigned', task_id)
 enqueue(task_id, agent, f[4])
+expect(task_id, agent, now)
 count(agent)
 note(task_id, now, 'assigned', agent, 0, '')
 return 1
@@ -194,6 +199,41 @@ async def turn_away(
     return bool(
         await _TURN_AWAY(redis, tenant, task_id=task_id, agent=agent, online_ms=online_ms, text=text, grace_ms=grace_ms)
     )
+
+
+_PASS_ON = task_script(
+    ["task_id", "agent", "attempt", "successor"],
+    """
+local t, now = task(task_id), now_ms()
+local until_then = redis.call('ZSCORE', prefix .. ':reacts', task_id)
+if not until_then or tonumber(until_then) > now then return 0 end
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'score', 'traceparent', 'passed')
+if f[1] ~= 'submitted' or f[2] ~= agent or f[3] ~= attempt then
+  redis.call('ZREM', prefix .. ':reacts', task_id)
+  return 0
+end
+if successor == '' then
+  -- Nobody else could do it now: it stays where it is, and is looked at again.
+  expect(task_id, agent, now)
+  return 0
+end
+emit('task', task_id, 'passed_on', change(successor, attempt, 'submitted'), f[5])
+learn(task_id, agent, 'ignored', now)
+release(task_id, agent)
+redis.call('HSET', t, 'agent', successor, 'updated_ms', int(now), 'passed', (f[6] and f[6] .. ',' or '') .. agent)
+enqueue(task_id, successor, f[4])
+count(successor)
+expect(task_id, successor, now)
+note(task_id, now, 'passed_on', successor, 0, '')
+return 1
+""",
+)
+
+
+async def pass_on(redis: Redis, tenant: str, *, task_id: str, agent: str, attempt: int, successor: str) -> bool:
+    """Give a task that `agent` did not take in time to `successor`; without one, let it wait on."""
+    done = await _PASS_ON(redis, tenant, task_id=task_id, agent=agent, attempt=attempt, successor=successor)
+    return bool(done)
 
 
 _WAITING = Script(

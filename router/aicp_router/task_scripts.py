@@ -10,8 +10,8 @@ Keys of a tenant, after its prefix:
 - `queue:AGENT` (sorted set: what waits for an agent; a lower score is delivered first), `working:AGENT` (set: what it
   has claimed and works on), `loads` (hash: agent to the size of both);
 - `leases`, `deadlines` (sorted sets: task to the time when it lapses), `unassigned` (sorted set: task without an agent
-  to the time from which anybody may look for one), `orphans` (sorted set: ended tasks whose children still have to
-  end);
+  to the time from which anybody may look for one), `reacts` (sorted set: unclaimed task to the time when it is passed
+  on to another agent), `orphans` (sorted set: ended tasks whose children still have to end);
 - `asked:AGENT` (list: the last tasks that an agent asked for by itself, newest first; steps are not in it);
 - `outcomes` (stream, see `outcomes`);
 - `idem:DIGEST` (string: task id and fingerprint of an idempotency key, for 24 h).
@@ -91,9 +91,17 @@ local function learn(id, agent, what, now, score)
     'message', string.sub(f[1], 1, OUTCOME_BYTES), 'what', what, 'ms', f[2] and int(now - tonumber(f[2])) or '',
     'score', score or '')
 end
+-- From now on its agent has so long to take a task before it is passed on: as it said, or as the task says.
+local function expect(id, agent, now)
+  local react_ms = tonumber(redis.call('HGET', task(id), 'react_ms') or 0)
+  if react_ms == 0 then return end
+  react_ms = tonumber(redis.call('HGET', prefix .. ':patience', agent) or react_ms)
+  redis.call('ZADD', prefix .. ':reacts', now + react_ms, id)
+end
 -- Take a task from its agent.
 local function release(id, agent)
   redis.call('ZREM', prefix .. ':leases', id)
+  redis.call('ZREM', prefix .. ':reacts', id)
   redis.call('HDEL', task(id), 'lease_until_ms', 'answered')
   if agent == '' then return end
   redis.call('ZREM', prefix .. ':queue:' .. agent, id)

@@ -167,6 +167,11 @@ class Record:
         """The agents that ever claimed it, in order."""
         return list(filter(None, self.fields.get("holders", "").split(",")))
 
+    @property
+    def passed(self) -> list[str]:
+        """The agents that did not take it in time, in order."""
+        return list(filter(None, self.fields.get("passed", "").split(",")))
+
     @cached_property
     def capabilities(self) -> list[str]:
         return msgspec.json.decode(self.fields["capabilities"], type=list[str])

@@ -39,6 +39,7 @@ for _, id in ipairs(redis.call('ZRANGE', queue, 0, 31)) do
       emit('task', id, 'claimed', change(agent, attempt, 'working'), traceparent)
       local holders = redis.call('HGET', t, 'holders')
       redis.call('ZREM', queue, id)
+      redis.call('ZREM', prefix .. ':reacts', id)
       redis.call('SADD', working, id)
       redis.call('HSET', t, 'state', 'working', 'attempt', attempt, 'updated_ms', int(now), 'claimed_ms', int(now),
         'holders', (holders and holders .. ',' or '') .. agent)
@@ -119,6 +120,7 @@ else
   -- The number is spent, the chance is not.
   redis.call('HSET', t, 'state', 'submitted', 'attempts', tonumber(f[4]) + 1, 'updated_ms', int(now))
   enqueue(task_id, agent, f[5])
+  expect(task_id, agent, now)
   note(task_id, now, 'not_delivered', agent, attempt, '')
 end
 count(agent)
