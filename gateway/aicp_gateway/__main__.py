@@ -95,6 +95,8 @@ class Gateway:
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
+        # Of stopping it says as an error what is meant to be: calls that take too long are ended. They say so themselves.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._server = QuietServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=sockets))
         if not settings.jwt_required and settings.host not in ("127.0.0.1", "::1", "localhost"):

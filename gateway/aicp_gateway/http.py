@@ -39,6 +39,9 @@ _PREFIX = f"r-{secrets.token_hex(8)}-"
 _numbers = itertools.count()
 _MESSAGES = MESSAGES.of("http")
 
+MAX_FIELD_CHARS = 1000
+"""Of a header whose meaning is kept for the next request; what is of use in it stands before."""
+
 OUTCOME_UNKNOWN = "it may or may not have been done: look before you do it again"
 
 
@@ -97,10 +100,10 @@ class HttpRequest:
 
     async def _post(self) -> None:
         headers = self._headers
-        if not _is_json(headers.get("content-type", "")):
+        if not _is_json(headers.get("content-type", "")[:MAX_FIELD_CHARS]):
             await self._reject(415, f"the body must be {JSON}")
             return
-        takes_json, self._takes_streams = _taken(headers.get("accept", "*/*"))
+        takes_json, self._takes_streams = _taken(headers.get("accept", "*/*")[:MAX_FIELD_CHARS])
         if not takes_json:
             await self._reject(406, f"answers are {JSON}; the Accept header must allow it")
             return

@@ -217,6 +217,9 @@ class HttpExchange:
         if self._more and self.lost:
             raise Gone("the client went away before its message was complete")
         data, self._body = self._body, b""
+        if len(data) > MAX_WAITING_BYTES:
+            # Also when all of it is here: who does not read does not learn that the client has gone.
+            self._wire.resume_reading()
         return data, self._more
 
     def on_lost(self, callback: Callable[[], None] | None) -> None:
@@ -278,6 +281,9 @@ class HttpExchange:
             self._wire.transport.write(data)
 
     def _head(self, status: int, own: bytes, fields: Fields) -> bytes:
+        if self._expects_continue and self._more:
+            # The client may send the body or leave it out: nobody knows what comes next (RFC 9110, section 10.1.1).
+            self.keep_alive = False
         self._expects_continue = False
         close = b"" if self.keep_alive else b"connection: close\r\n"
         # A value may hold what a client has sent; it must not become a header of its own.

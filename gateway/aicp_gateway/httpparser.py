@@ -5,7 +5,6 @@ uvicorn keeps the ports and has this where its own connection would be.
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,18 +20,19 @@ from aicp_gateway.textsocket import TextSocket
 
 log = logging.getLogger(__name__)
 
-_OFFERS_HTTP2 = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
-_METHODS = (b"POST ", b"GET ", b"DELETE ", b"HEAD ", b"PUT ", b"OPTIONS ")
 _BLANKS = b" \t"
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of request line and headers, beside what the first read brings. Without a limit one client could fill the memory."""
+"""Of what frames a body: request line and headers, trailers, the extensions of a chunk. One read may bring more.
+Without a limit one client could fill the memory."""
 MAX_UPGRADE_LINE_BYTES, MAX_UPGRADE_HEADERS = 8000, 128
 """What the WebSocket parser takes. It has no answer to more; source: `websockets.http11`."""
 REQUEST_S = 60.0
 """How long a client may take to send a whole request, and to send anything after it has connected."""
 IDLE_S = 75.0
 """How long a connection is kept between two requests. Longer than the minute that proxies usually reuse one."""
+CLOSING_S = 30.0
+"""How long a client may take to read the last answer of a connection, and to stop sending."""
 
 MAX_NAMES = 256
 _names: dict[bytes, str] = {}
@@ -47,9 +47,8 @@ _default_fields = b""
 class HttpConnection(asyncio.Protocol):
     """One connection. Its requests are answered one after the other, in the order in which they came.
 
-    It ignores `Upgrade: h2c`, which Java's HTTP client sends with each first request over plain HTTP: a server
-    ignores an upgrade that it does not know (RFC 9110, section 7.8); httptools stops parsing there instead, and the
-    body is lost.
+    It ignores an `Upgrade` to anything but a WebSocket (RFC 9110, section 7.8). Java's HTTP client sends `Upgrade: h2c`
+    with each first request over plain HTTP.
 
     Args:
         answer: Answers an exchange.
@@ -74,6 +73,9 @@ class HttpConnection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._count = 0
         self._upgrading = False
+        """The request asks for an upgrade: the parser stops after its head."""
+        self._deaf = False
+        """The connection ends with the answers that are owed; what still comes is dropped."""
         self._current = cast("HttpExchange", None)
         """The request whose body comes."""
         self._open: deque[HttpExchange] = deque()
@@ -98,29 +100,25 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the socket."""
-        if b"h2c" in data and data.startswith(_METHODS):
-            head, blank, body = data.partition(b"\r\n\r\n")
-            data = _OFFERS_HTTP2.sub(b"", head) + blank + body
-        in_head = self._in_head
+        if self._deaf:
+            return
+        # The parser's callbacks set it back whenever a head, a piece of a body or a request is complete.
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._upgrading:
-                self._hand_over()
-            elif self._open:
-                # What it wants to speak is not known here and ignored, but nothing is read any more.
-                self._open[-1].keep_alive = False
+        except httptools.HttpParserUpgrade as stop:
+            self._upgrade_or_not(memoryview(data)[stop.args[0] :])
         except httptools.HttpParserError as error:
             log.info("a request that is no HTTP/1.1: %s", error)
             self._refuse(b"400 Bad Request")
         else:
-            if in_head and self._in_head:
-                self._head_bytes += len(data)
-                if self._head_bytes > MAX_HEAD_BYTES:
-                    self._refuse(b"431 Request Header Fields Too Large")
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(b"431 Request Header Fields Too Large")
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         """The client sends no more: then it does not read either."""
+        self._close()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -149,7 +147,7 @@ class HttpConnection(asyncio.Protocol):
         for exchange in self._open:
             exchange.keep_alive = False
         if not self._open:
-            self.transport.close()
+            self._close()
 
     # From the parser
 
@@ -182,11 +180,13 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Its head is here; it may have to wait for its turn."""
-        self._in_head = False
         parser, headers = self._parser, self._headers
-        if parser.should_upgrade() and headers.get("upgrade", "").lower() == "websocket":
+        if parser.should_upgrade():
             self._upgrading = True
             return
+        self._in_head, self._head_bytes = False, 0
+        # Trailers are none of the headers that the request is judged by (RFC 9110, section 6.5.1).
+        self._headers = {}
         modern = parser.get_http_version() != "1.0"
         path, query = _split(self._url)
         self._current = exchange = HttpExchange(
@@ -196,7 +196,7 @@ class HttpConnection(asyncio.Protocol):
             path,
             keep_alive=modern and not self._stopping and parser.should_keep_alive(),
             chunks=modern,
-            expects_continue=headers.get("expect", "").lower() == "100-continue",
+            expects_continue=modern and headers.get("expect", "").lower() == "100-continue",
         )
         self._open.append(exchange)
         if len(self._open) == 1:
@@ -207,13 +207,14 @@ class HttpConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of its body."""
-        if not self._upgrading:
-            self._current.feed(body)
+        self._head_bytes = 0
+        self._current.feed(body)
 
     def on_message_complete(self) -> None:
         """All of it is here."""
-        if not self._upgrading:
-            self._current.feed_end()
+        if self._upgrading:
+            return
+        self._current.feed_end()
         self._in_head, self._head_bytes, self._coming = True, 0, False
         self._since = self.loop.time()
 
@@ -226,8 +227,8 @@ class HttpConnection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
-        if not self._reading and not self.transport.is_closing():
+        """Read on, unless there are requests already that wait for their turn."""
+        if not self._reading and len(self._open) < 2 and not self.transport.is_closing():
             self._reading = True
             self.transport.resume_reading()
 
@@ -244,7 +245,7 @@ class HttpConnection(asyncio.Protocol):
         self._open.popleft()
         self._since = self.loop.time()
         if not exchange.keep_alive:
-            self.transport.close()
+            self._close(lingers=self._coming or self._deaf)
             return
         if not self._reading:
             self.resume_reading()
@@ -261,12 +262,47 @@ class HttpConnection(asyncio.Protocol):
         exchange.task = task = self.loop.create_task(exchange.serve(self._answer))
         self._server_state.tasks.add(task)
 
+    def _upgrade_or_not(self, rest: memoryview) -> None:
+        """Deal with a request that asks for an upgrade, and with what came after its head."""
+        while True:
+            self._upgrading = False
+            headers, method = self._headers, self._parser.get_method()
+            if method == b"CONNECT":
+                self._refuse(b"501 Not Implemented")
+                return
+            if "websocket" in headers.get("upgrade", "").lower().replace(" ", "").split(","):
+                headers["upgrade"] = "websocket"
+                if self._open:
+                    # Answers are owed, and would get in between the frames.
+                    self._end_after_answers()
+                else:
+                    self._hand_over()
+                return
+            # As if it had not been asked for. The parser has left the body out, and reads the head once more.
+            fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if name != "upgrade")
+            version = self._parser.get_http_version().encode()
+            head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._url, version, fields.encode("latin-1"))
+            try:
+                self._parser.feed_data(head)
+                self._parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as stop:
+                rest = rest[stop.args[0] :]
+            except httptools.HttpParserError as error:
+                log.info("a request that is no HTTP/1.1: %s", error)
+                self._refuse(b"400 Bad Request")
+                return
+
     def _hand_over(self) -> None:
         """From here on it is a WebSocket, unless its head is more than the parser of that takes."""
         headers = self._headers
         longest = max((len(name) + len(value) for name, value in headers.items()), default=0)
         if self._count > MAX_UPGRADE_HEADERS or max(longest, len(self._url)) > MAX_UPGRADE_LINE_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
+            return
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            # The WebSocket parser has no answer to a body either.
+            self._refuse(b"400 Bad Request")
             return
         self._patience.cancel()
         self._server_state.connections.discard(cast("Any", self))
@@ -277,8 +313,39 @@ class HttpConnection(asyncio.Protocol):
         self.transport.set_protocol(socket)
 
     def _refuse(self, status: bytes) -> None:
+        """End the connection, and say why unless answers to earlier requests are owed: this would be taken for one."""
+        if not self._in_head and self._open and self._open[-1] is self._current:
+            # It is this one's body that is wrong.
+            self._open.pop().lose()
+        if self._open:
+            if self._open[0].started:
+                # In the middle of a stream, which may have no end of its own, nothing can be said.
+                self._close()
+            else:
+                self._end_after_answers()
+            return
         self.transport.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
-        self.transport.close()
+        self._close(lingers=True)
+
+    def _end_after_answers(self) -> None:
+        self._deaf, self._coming = True, False
+        self._open[-1].keep_alive = False
+
+    def _close(self, *, lingers: bool = False) -> None:
+        """Close once everything is written.
+
+        Args:
+            lingers: The client may still be sending; to close at once would reset the connection, and the answer would
+                be lost with it (RFC 9112, section 9.6).
+        """
+        self._deaf = True
+        self._patience.cancel()
+        self._patience = self.loop.call_later(CLOSING_S, self.transport.abort)
+        if lingers and not self._stopping:
+            self.resume_reading()
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def _look(self) -> None:
         """Give up on a client that takes too long to say what it wants, and on a connection that is idle for long."""
@@ -292,7 +359,7 @@ class HttpConnection(asyncio.Protocol):
         elif self._coming:
             self.transport.abort()
         else:
-            self.transport.close()
+            self._close()
 
 
 Upgrade = Callable[[ServerState], TextSocket]
@@ -302,7 +369,7 @@ Upgrade = Callable[[ServerState], TextSocket]
 def _split(target: bytes) -> tuple[str, str]:
     """Path and query of a request's target, which may be a whole URL (RFC 9112, section 3.2)."""
     url = httptools.parse_url(target)
-    return unquote(url.path.decode("latin-1")), (url.query or b"").decode("latin-1")
+    return unquote((url.path or b"/").decode("latin-1")), (url.query or b"").decode("latin-1")
 
 
 async def no_asgi(scope: Any, receive: Any, send: Any) -> None:

@@ -22,6 +22,7 @@ DEFAULT_TENANT = "default"
 GUEST_PREFIX = "guest-"
 MAX_KNOWN = 10_000
 """Tokens that are remembered as valid until they expire."""
+MAX_HOST_CHARS = 300
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -110,10 +111,11 @@ class Identity:
                 expected="the header Authorization: Bearer TOKEN",
                 hint="whoever runs the hub makes one with: aicp token --sub NAME",
             )
+        token = token.strip()
         known = self._known.get(token)
         if known is not None and known.lasts_s():
             return known
-        caller = self._verify(token.strip())
+        caller = self._verify(token)
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         self._known[token] = caller
@@ -129,7 +131,8 @@ class Identity:
                 issuer=self._settings.jwt_issuer or None,
                 options={"require": ["sub", "exp"], "verify_aud": bool(self._settings.jwt_audience)},
             )
-        except jwt.PyJWTError as error:
+            expires_at = float(claims["exp"])
+        except (jwt.PyJWTError, OverflowError) as error:
             raise Unauthenticated(
                 f"the token is not valid: {str(error).lower()}",
                 hint="whoever runs the hub makes a new one with: aicp token --sub NAME",
@@ -143,7 +146,7 @@ class Identity:
             user=user[:200],
             scopes=_scopes(claims),
         )
-        return Caller(principal, expires_at=float(claims["exp"]))
+        return Caller(principal, expires_at)
 
 
 def _guest(facts: Facts) -> str:
@@ -183,8 +186,13 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=1024)
 def _host_of(url: str) -> str:
+    # No host is as long, and what is kept must not be as large as a client likes.
+    return _parsed_host(url) if len(url) <= MAX_HOST_CHARS else ""
+
+
+@lru_cache(maxsize=1024)
+def _parsed_host(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").lower()
     except ValueError:

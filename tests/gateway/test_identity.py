@@ -31,6 +31,7 @@ NO_TOKENS: dict[str, dict[str, str]] = {
     "unsigned": _bearer(jwt.encode({"sub": "a", "exp": 9999999999}, "", algorithm="none")),
     "another key": _bearer(jwt.encode({"sub": "a", "exp": 9999999999}, SECRET + "x", algorithm="HS256")),
     "endless": _bearer(jwt.encode({"sub": "a"}, SECRET, algorithm="HS256")),
+    "beyond all time": _bearer(jwt.encode({"sub": "a", "exp": 10**400}, SECRET, algorithm="HS256")),
     "nobody's": _bearer(jwt.encode({"exp": 9999999999}, SECRET, algorithm="HS256")),
     "a blank name": _bearer(token(sub=" ")),
     "no tenant": _bearer(token(tenant="")),

@@ -127,7 +127,7 @@ class Backend:
         (self.folder / "redis").mkdir(parents=True, exist_ok=True)
         config = self.folder / "nats.conf"
         config.write_text(
-            f'listen: "127.0.0.1:{self.nats_port}"\nmax_payload: 4MB\n'
+            f'listen: "127.0.0.1:{self.nats_port}"\nmax_payload: 4MB\nmax_pending: 256MB\n'
             f'jetstream {{ store_dir: "{self.folder / "nats"}" }}\n'
         )
         environment = dict(os.environ)

@@ -17,6 +17,7 @@ server_name: "aicp-hub"
 host: "127.0.0.1"
 port: {port}
 max_payload: 4MB
+max_pending: 256MB
 jetstream {{ store_dir: "./nats" }}
 authorization {{ token: "{token}" }}
 """
