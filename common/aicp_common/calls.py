@@ -26,15 +26,13 @@ from aicp_common.errors import (
 )
 from aicp_common.logs import current_request_id, current_traceparent
 from aicp_common.metrics import CALL_SECONDS, CALLS, CALLS_IN_FLIGHT
+from aicp_common.overtaken import Overtaken
 from aicp_common.tracing import span, tracing_enabled
 
 log = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 10_000
 """Calls that one worker works on or waits in; beyond it callers are told that it is busy."""
-
-OVERTAKEN_S = 1.0
-"""How long a cancellation waits for a call that it has overtaken."""
 
 DRAIN_S = 2.0
 """How long a worker that stops lets its calls end."""
@@ -71,8 +69,7 @@ class Calls:
         CALLS_IN_FLIGHT.set_function(lambda: len(self._working))
         self._began: dict[Request, float] = {}
         self._by_request: dict[str, set[asyncio.Task[None]]] = {}
-        self._cancelled: dict[str, float] = {}
-        """Request ids of no call that is here, with the time of their cancellation; the oldest first."""
+        self._overtaken = Overtaken()
 
     @property
     def in_flight(self) -> int:
@@ -112,7 +109,7 @@ class Calls:
             current_request_id.set(envelope.request_id)
             current_traceparent.set(envelope.traceparent)
             begin(CurrentCall(envelope, request))
-            if self._cancelled and self._cancelled.pop(request_id, 0.0) > time.monotonic() - OVERTAKEN_S:
+            if self._overtaken and self._overtaken.ends(envelope, time.time()):
                 raise asyncio.CancelledError
             if envelope.remaining_s() <= 0:
                 raise DeadlineExceeded(f"the deadline passed before {self._service} began with {name}")
@@ -185,18 +182,10 @@ class Calls:
         request_id = message.data.decode()
         tasks = self._by_request.get(request_id)
         if tasks is None:
-            # Calls and cancellations come over different subscriptions, so one may overtake the call that it is for.
-            self._remember(request_id)
+            self._overtaken.note(request_id, time.time())
             return
         for task in tasks:
             task.cancel()
-
-    def _remember(self, request_id: str) -> None:
-        now = time.monotonic()
-        self._cancelled[request_id] = now
-        for oldest, at in list(self._cancelled.items())[:2]:
-            if now - at > OVERTAKEN_S or len(self._cancelled) > MAX_IN_FLIGHT:
-                del self._cancelled[oldest]
 
     async def _fail(self, request: Request, is_tool: bool, error: AicpError) -> None:
         if is_tool:

@@ -92,6 +92,37 @@ class Complete(Arguments):
     context: CompleteContext = CompleteContext()
 
 
+@dataclass(frozen=True)
+class Completions:
+    """Some of the values that fit, from somebody who knows whether there are others."""
+
+    values: list[str]
+    """The best first."""
+    more: bool
+    """Whether others fit as well."""
+    total: int | None = None
+    """How many fit, with these; None: that was not counted."""
+
+
+def completion_result(found: list[str] | Completions) -> dict[str, Any]:
+    """A `CompleteResult`: the first `MAX_COMPLETIONS` of the values that were found.
+
+    Of a longer list it does not say how many there are: whoever made it may have stopped as soon as there were more
+    than a client gets. The `total` is optional. Source: MCP 2025-11-25, schema, `CompleteResult`.
+    """
+    if isinstance(found, list):
+        more = len(found) > MAX_COMPLETIONS
+        found = Completions(found, more, total=None if more else len(found))
+    shown = found.values[:MAX_COMPLETIONS]
+    completion: dict[str, Any] = {"values": shown, "hasMore": found.more or len(found.values) > len(shown)}
+    if found.total is not None:
+        completion["total"] = found.total
+    return {"completion": completion}
+
+
+CompletionFunction = Callable[[Envelope, Complete], Awaitable[list[str] | Completions]]
+
+
 class _TaskId(Arguments):
     task_id: str = Field(alias="taskId")
 
@@ -258,17 +289,15 @@ class Surface:
             raise InvalidArgument(f"the prompt {wanted.name!r} needs the argument {missing[0]!r}")
         return Answer(encode_json(await function(envelope, wanted.arguments)))
 
-    def completion(self, function: Callable[[Envelope, Complete], Awaitable[list[str]]]) -> None:
+    def completion(self, function: CompletionFunction) -> None:
         """Declare what completes arguments of this service's prompts and resource templates.
 
-        It returns the values that fit, the best first; clients get the first hundred.
+        It returns the values that fit, the best first; clients get the first `MAX_COMPLETIONS`. A plain list has either
+        all of them, or more than clients get; whoever has fewer and knows of others returns `Completions`.
         """
 
         async def answer(envelope: Envelope, body: bytes) -> Answer:
-            values = await function(envelope, parse_arguments(Complete, body))
-            shown = values[:MAX_COMPLETIONS]
-            completion = {"values": shown, "total": len(values), "hasMore": len(values) > len(shown)}
-            return Answer(encode_json({"completion": completion}))
+            return Answer(encode_json(completion_result(await function(envelope, parse_arguments(Complete, body)))))
 
         self.methods["complete"] = answer
         self._completes = True

@@ -5,7 +5,7 @@ from typing import Any, get_args
 from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import InvalidArgument
 from aicp_common.service import Service
-from aicp_common.surface import Complete, PromptArgument
+from aicp_common.surface import Complete, Completions, PromptArgument
 from aicp_orchestrator.request import MAX_LISTED, MAX_TASK_BYTES, SHARE_IT, AskedPattern
 from aicp_orchestrator.router_client import PASSING, Agents, ListedAgent, RouterClient
 from aicp_orchestrator.settings import OrchestratorSettings
@@ -77,7 +77,7 @@ def declare_prompts(service: Service[OrchestratorSettings], router: RouterClient
         return {"description": "Have several agents work on a task", "messages": [{"role": "user", "content": content}]}
 
     @service.completion
-    async def complete(envelope: Envelope, wanted: Complete) -> list[str]:
+    async def complete(envelope: Envelope, wanted: Complete) -> list[str] | Completions:
         match wanted.argument.name:
             case "pattern":
                 return [name for name in PATTERNS if name.startswith(wanted.argument.value.strip().lower())]

@@ -11,7 +11,7 @@ from aicp_common.envelope import ALL_SCOPES, Envelope, Principal, encode_json
 from aicp_common.errors import Busy, DeadlineExceeded, Internal, Unavailable, decode_error
 from aicp_common.logs import current_request_id
 from aicp_common.mcptask import McpTask, Status
-from aicp_common.surface import Complete
+from aicp_common.surface import Complete, Completions
 
 ORCHESTRATOR = "orchestrator"
 """The reserved agent whose work collaborations are."""
@@ -146,8 +146,10 @@ class _Handle(msgspec.Struct, frozen=True, rename="camel"):
     status_message: str = ""
 
 
-class _Completion(msgspec.Struct, frozen=True):
+class _Completion(msgspec.Struct, frozen=True, rename={"has_more": "hasMore"}):
     values: list[str]
+    has_more: bool = False
+    total: int | None = None
 
 
 class _Completed(msgspec.Struct, frozen=True):
@@ -232,14 +234,15 @@ class RouterClient:
             status_message=found.status_message,
         )
 
-    async def completion(self, requester: Principal, traceparent: str, wanted: Complete) -> list[str]:
+    async def completion(self, requester: Principal, traceparent: str, wanted: Complete) -> Completions:
         """What could stand in an argument, as far as the router knows: names of agents.
 
         Raises:
             Unavailable: the router is away.
         """
         fields = wanted.model_dump()
-        return (await self._method("complete", requester, traceparent, fields, _Completed)).completion.values
+        found = (await self._method("complete", requester, traceparent, fields, _Completed)).completion
+        return Completions(found.values, more=found.has_more, total=found.total)
 
     async def update(self, tenant: str, traceparent: str, task_id: str, attempt: int, news: dict[str, Any]) -> None:
         """Extend the lease and, if there are `news` (`progress`, `message`), say how far it is.

@@ -4,10 +4,24 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.client.between import Between
 from tests.client.bridge_process import HubServer
 from tests.support.processes import Backend, GatewayProcess, ServiceProcess
 
 SECRET = "a secret of the tests that is long enough"
+
+
+@pytest.fixture
+def both() -> Between:
+    """A client and a hub, not yet connected."""
+    return Between()
+
+
+@pytest.fixture
+def shaken(both: Between) -> Between:
+    """Both after the handshake."""
+    both.initialize()
+    return both
 
 
 @pytest.fixture

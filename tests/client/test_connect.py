@@ -129,37 +129,6 @@ async def test_why_there_is_no_connection_is_said(own_hub: HubServer, url: str, 
 
 
 @pytest.mark.parametrize(
-    ("status", "arguments", "said"),
-    [
-        (401, ("--token", "secret-token"), "refuses the token: it has expired"),
-        (401, (), "wants a token: it has expired"),
-        (403, (), "refuses the connection: it has expired"),
-        (404, (), "there is no hub at"),
-        (302, (), "has moved to https://elsewhere"),
-    ],
-)
-async def test_a_refusal_ends_it(own_hub: HubServer, status: int, arguments: tuple[str, ...], said: str) -> None:
-    body = json.dumps({"jsonrpc": "2.0", "error": {"code": status, "message": "it has\nexpired"}})
-    own_hub.refusal = (status, {"Location": "https://elsewhere/"}, body)
-    async with Bridge.start("--url", own_hub.url, *arguments) as bridge:
-        assert await bridge.status() == 1
-        assert said in await bridge.said(said)
-        assert "secret-token" not in " ".join(bridge.log)
-        assert len(bridge.log) == 1
-
-
-async def test_a_refusal_answers_what_was_asked_before_it_ends(own_hub: HubServer) -> None:
-    await own_hub.fall()
-    async with Bridge.start("--url", own_hub.url) as bridge:
-        await bridge.said("no connection")
-        id = await bridge.send("initialize", protocolVersion=REVISION)
-        own_hub.refusal = (401, {}, "")
-        await own_hub.rise()
-        assert "wants a token" in (await bridge.answer_to(id))["error"]["message"]
-        assert await bridge.status() == 1
-
-
-@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--url", "ftp://x/mcp"), "not the address of a hub"),
@@ -261,16 +230,6 @@ async def test_a_hub_that_changes_the_revision_ends_it(own_hub: HubServer) -> No
         await side.answer(await side.came(), {"protocolVersion": "2024-11-05"})
         assert await bridge.status() == 1
         await bridge.said("'2024-11-05' now")
-
-
-async def test_a_token_that_runs_out_is_said_and_ends_it(own_hub: HubServer) -> None:
-    async with Bridge.start("--url", own_hub.url, "--token", "t") as bridge:
-        side = await own_hub.connection()
-        own_hub.refusal = (401, {}, json.dumps({"error": {"message": "signature has expired"}}))
-        await side.socket.close(4401, "the token has expired")
-        assert "closed with code 4401: the token has expired" in await bridge.said("no connection")
-        assert await bridge.status() == 1
-        await bridge.said("refuses the token: signature has expired")
 
 
 async def test_what_was_said_before_the_end_is_still_sent(own_hub: HubServer) -> None:

@@ -53,6 +53,7 @@ class Routed(msgspec.Struct):
 
     status: str
     task_id: str | None = None
+    next: str = ""
 
 
 class _Found(msgspec.Struct):
@@ -140,7 +141,8 @@ def _route(agent: LoadAgent) -> Call:
     async def route() -> None:
         routed = structured(await call_tool(agent.client, "route_to_agent", arguments), Routed)
         if routed.status != "completed":
-            raise CallFailed(f"task:{routed.status}", f"the task {routed.task_id} was not completed: {routed.status}")
+            happened = f"the task {routed.task_id} was not completed" if routed.task_id else "there is no task"
+            raise CallFailed(f"task:{routed.status}", f"{happened}: {routed.status}; {routed.next}".rstrip("; "))
 
     return route
 

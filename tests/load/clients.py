@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from tests.load.failure import BadAnswer, CallFailed, ConnectFailed, ConnectionLost, HttpFailed, TimedOut
+from tests.load.failure import BadAnswer, CallFailed, ConnectFailed, ConnectionLost, TimedOut
 from tests.load.http_connection import HttpConnection, IsAnswer, Reply
 from tests.load.message import (
     INITIALIZE,
@@ -22,6 +22,7 @@ from tests.load.message import (
     decode,
     encode_answer,
     encode_request,
+    refusal_of,
     request_headers,
     result_of,
 )
@@ -32,7 +33,6 @@ CONNECT_S = 10.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _GOODBYE_S = 1.0
-_SHOWN = 300
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -274,7 +274,7 @@ class HttpClient:
         self._session = f"{session}MCP-Protocol-Version: {Era.HANDSHAKE.revision}\r\n"
         accepted = await self._exchange(_post(f"{self._head}{self._session}", INITIALIZED), bool)
         if not 200 <= accepted.status < 300:
-            raise _http_failed(accepted)
+            raise refusal_of(accepted.status, accepted.body)
 
     async def _request(self, method: str, params: Mapping[str, Any]) -> bytes:
         message, reply = await self._post(method, params)
@@ -383,8 +383,4 @@ def _message_of(reply: Reply) -> Message:
         message = decode(reply.body)
         if message.error is not None:
             return message
-    raise _http_failed(reply)
-
-
-def _http_failed(reply: Reply) -> HttpFailed:
-    return HttpFailed(f"http:{reply.status}", reply.body[:_SHOWN].decode(errors="replace"))
+    raise refusal_of(reply.status, reply.body)

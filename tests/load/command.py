@@ -14,7 +14,7 @@ from tests.load.calls import KINDS
 from tests.load.failure import CallFailed
 from tests.load.measure import TooManyFiles, measure
 from tests.load.message import Era
-from tests.load.options import arguments_of, json_file_of, token_of, url_of, weights_of, workers_of
+from tests.load.options import arguments_of, check_two_agents, json_file_of, token_of, url_of, weights_of, workers_of
 from tests.load.plan import Plan
 from tests.load.report import Report
 from tests.load.table import print_report
@@ -170,6 +170,8 @@ def load_test(
     mine = _named("--token", token_of, token, token_file, "AICP_TOKEN")
     theirs = _named("--worker-token-file", token_of, None, worker_token_file, "AICP_WORKER_TOKEN")
     weights = _named("--mix", lambda: weights_of(calls, era, tool, can_route=not mine or bool(theirs)))
+    if mine and "route" in weights:
+        _named("--worker-token-file", check_two_agents, mine, theirs)
     plan = Plan(
         url=hub,
         era=era,

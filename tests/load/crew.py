@@ -147,16 +147,20 @@ async def _attempt(step: Coroutine[Any, Any, None], failures: list[CallFailed]) 
 
 async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Do all, some at once. The first failure ends the others."""
+    everything = list(steps)
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def one(step: Coroutine[Any, Any, None]) -> None:
         async with limit:
             await step
 
-    tasks = [asyncio.create_task(one(step)) for step in steps]
+    tasks = [asyncio.create_task(one(step)) for step in everything]
     try:
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for step in everything:
+            # One whose turn never came would be reported as never awaited.
+            step.close()

@@ -1,6 +1,7 @@
 """Messages of MCP in both eras, as bytes: requests out, answers in. Nothing here touches a socket."""
 
 import base64
+import contextlib
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tests.load.failure import BadAnswer, NotComplete, RpcError, ToolFailed
+from tests.load.failure import BadAnswer, CallFailed, HttpFailed, NotComplete, RpcError, ToolFailed
 
 _CLIENT = {"name": "aicp-load-test", "version": "1"}
 
@@ -142,6 +143,15 @@ def result_of(message: Message) -> bytes:
     if kind.result_type != "complete":
         raise NotComplete(f"result:{kind.result_type[:40]}", f"the result is {kind.result_type[:40]}, not complete")
     return result
+
+
+def refusal_of(status: int, body: bytes) -> CallFailed:
+    """What an HTTP status other than 2xx says: the JSON-RPC error in its body, or else the body as it is."""
+    with contextlib.suppress(BadAnswer):
+        message = decode(body)
+        if message.error is not None:
+            return RpcError(str(message.error.code), message.error.message[:_SHOWN])
+    return HttpFailed(f"http:{status}", body[:_SHOWN].decode(errors="replace"))
 
 
 def _tool_failed(result: bytes) -> ToolFailed:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import jwt
 import msgspec
 import typer
 
@@ -94,6 +95,37 @@ def weights_of(text: str | None, era: Era, tool: str, *, can_route: bool) -> Map
             "'route' needs workers, and with a token they need one of another agent: --worker-token-file"
         )
     return weights
+
+
+def check_two_agents(token: str, worker_token: str) -> None:
+    """See that the workers of 'route' are another agent than those who ask: an agent is never handed its own work.
+
+    What the tokens say is read and not verified, which is the hub's part; one that is no JWT is only compared.
+
+    Raises:
+        BadParameter: both tokens are of one agent, or of two tenants, whose agents never meet.
+    """
+    mine, theirs = _bearer_of(token), _bearer_of(worker_token)
+    if token == worker_token or (mine and mine == theirs):
+        whose = f" ({mine[1]!r})" if mine else ""
+        raise typer.BadParameter(
+            f"'route' needs two agents, and both tokens are of the same one{whose}: give the workers the token of"
+            " another agent, or leave 'route' out with --mix"
+        )
+    if mine and theirs and mine[0] != theirs[0]:
+        raise typer.BadParameter(
+            f"'route' needs two agents of one tenant, and the tokens are of {mine[0]!r} and {theirs[0]!r}"
+        )
+
+
+def _bearer_of(token: str) -> tuple[str, str] | None:
+    """Tenant and agent of a hub's token; None when it says neither."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        return None
+    agent = claims.get("agent", claims.get("sub"))
+    return (str(claims.get("tenant", "default")), str(agent)) if agent else None
 
 
 def arguments_of(text: str | None, tool: str) -> Mapping[str, Any]:

@@ -374,8 +374,18 @@ async def test_with_tokens_the_workers_are_another_agent(
         assert status == 0, said
         assert set(report["calls"]) == {"list_agents", "share_context", "get_context"}
         assert "the mix has no 'route'" in said
-        status, _, said = await load_test(*arguments)
-        assert (status, "http:401" in said) == (3, True)
+        status, _, said = await load_test(*arguments, *mine, *("--worker-token-file", str(tmp_path / "alice")))
+        assert (status, "needs two agents" in said) == (2, True)
+        for url in (gateway.ws_url, gateway.http_url):
+            for connections in ("1", "200"):
+                status, _, said = await load_test("--url", url, "--connections", connections)
+                begins = f"load test: {url} cannot be used: a token is needed; "
+                assert (status, said.startswith(begins), said.endswith("(401)\n"), said.count("\n")) == (
+                    3,
+                    True,
+                    True,
+                    1,
+                )
     finally:
         assert gateway.stop() == 0
 

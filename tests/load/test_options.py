@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import jwt
 import pytest
 from typer.testing import CliRunner
 
 from tests.load import mix
 from tests.load.command import app
+from tests.load.options import check_two_agents
 
 
 def run(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
@@ -63,6 +65,37 @@ def test_wrong_options_are_explained(arguments: list[str], said: str) -> None:
     status, output = run(*arguments)
     assert status == 2, output
     assert said in output
+
+
+def token(**claims: str) -> str:
+    return jwt.encode(claims, "a secret of the tests that is long enough", algorithm="HS256")
+
+
+@pytest.mark.parametrize("mix", [(), ("--mix", "ping,route")])
+@pytest.mark.parametrize(
+    ("mine", "theirs", "said"),
+    [
+        ("the-same", "the-same", "'route' needs two agents, and both tokens are of the same one"),
+        (token(sub="alice", jti="1"), token(sub="alice", jti="2"), "both tokens are of the same one ('alice')"),
+        (token(sub="a@x", agent="alice"), token(sub="b@x", agent="alice", tenant="default"), "same one ('alice')"),
+        (token(sub="alice"), token(sub="bob", tenant="acme"), "one tenant, and the tokens are of 'default' and 'acme'"),
+    ],
+)
+def test_route_needs_two_agents_of_one_tenant(
+    tmp_path: Path, mix: tuple[str, ...], mine: str, theirs: str, said: str
+) -> None:
+    (tmp_path / "worker").write_text(theirs)
+    status, output = run("--token", mine, "--worker-token-file", str(tmp_path / "worker"), *mix)
+    assert (status, said in output.replace("│ │ ", "")) == (2, True), output
+    assert "--worker-token-file" in output
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [("one", "another"), (token(sub="alice"), "opaque"), (token(sub="alice"), token(sub="bob"))],
+)
+def test_two_agents_that_may_be_of_one_tenant_will_do(mine: str, theirs: str) -> None:
+    check_two_agents(mine, theirs)
 
 
 def test_a_token_that_is_none_is_also_found_in_the_environment(tmp_path: Path) -> None:

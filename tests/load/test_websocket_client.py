@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +18,7 @@ from tests.load.certificate import self_signed
 from tests.load.clients import WebSocketClient
 from tests.load.failure import CallFailed, ConnectFailed
 from tests.load.message import Era
+from tests.load.websocket_connection import WebSocketConnection
 from tests.support.processes import Backend, GatewayProcess, free_port
 
 ECHO = {"name": "echo", "arguments": {"text": "x"}}
@@ -206,7 +208,31 @@ async def test_a_hub_that_wants_a_token_lets_nobody_in_without(own_backend: Back
     with plugin_and_gateway(own_backend, {"JWT_REQUIRED": "true", "JWT_SECRET": SECRET}) as (_, gateway):
         with pytest.raises(CallFailed, match="token") as caught:
             await WebSocketClient(gateway.ws_url).open()
-        assert caught.value.code == "http:401"
+        assert caught.value.code == "401"
+
+
+def test_a_refusal_that_nobody_waits_for_any_more_is_no_fault() -> None:
+    faults: list[dict[str, Any]] = []
+
+    async def give_up_between_connecting_and_refusal() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+
+        class Connection(WebSocketConnection):
+            """The refusal is there as soon as the socket is; then, before `open` goes on, the run is given up."""
+
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                self.data_received(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
+                opening.pop().cancel()
+
+        async with hub_that(answer) as url:
+            opening = [asyncio.create_task(Connection(url, {}, lambda *_: None, lambda *_: None).open(None))]
+            await asyncio.wait(list(opening))
+
+    # What was never looked at is reported when nothing refers to it any more, the loop's timers included.
+    asyncio.run(give_up_between_connecting_and_refusal())
+    gc.collect()
+    assert faults == []
 
 
 async def test_a_killed_gateway_is_found_again(own_backend: Backend) -> None:

@@ -13,7 +13,8 @@ from websockets.protocol import OPEN
 from websockets.typing import BytesLike, Subprotocol
 from websockets.uri import parse_uri
 
-from tests.load.failure import ConnectFailed, HttpFailed
+from tests.load.failure import CallFailed, ConnectFailed
+from tests.load.message import refusal_of
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _CLOSE_S = 1.0
@@ -51,7 +52,8 @@ class WebSocketConnection(asyncio.Protocol):
         """Connect and say hello.
 
         Raises:
-            HttpFailed: the other side answers, but not with a WebSocket.
+            RpcError: the other side refuses with a JSON-RPC error.
+            HttpFailed: it answers, but not with a WebSocket.
             ConnectFailed: it speaks something else, or ended the connection.
             OSError: it cannot be reached.
         """
@@ -129,9 +131,7 @@ class WebSocketConnection(asyncio.Protocol):
         if not self._ended.done():
             self._ended.set_result(None)
         if not self._opened.done():
-            self._opened.set_exception(ConnectFailed(self._reason(error)))
-            # Whoever waited may have given up.
-            self._opened.exception()
+            self._refuse(ConnectFailed(self._reason(error)))
         self._lose(error)
 
     def _lose(self, error: Exception | None) -> None:
@@ -148,10 +148,14 @@ class WebSocketConnection(asyncio.Protocol):
             self._opened.set_result(None)
         elif isinstance(failure, InvalidStatus):
             response = failure.response
-            body = bytes(response.body or b"")[:300].decode(errors="replace")
-            self._opened.set_exception(HttpFailed(f"http:{response.status_code}", body or response.reason_phrase))
+            self._refuse(refusal_of(response.status_code, bytes(response.body or response.reason_phrase.encode())))
         else:
-            self._opened.set_exception(ConnectFailed(str(failure)))
+            self._refuse(ConnectFailed(str(failure)))
+
+    def _refuse(self, failure: CallFailed) -> None:
+        self._opened.set_exception(failure)
+        # Whoever waited may have given up, also while the socket was still connecting: then nobody ever looks.
+        self._opened.exception()
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.TEXT and frame.fin:

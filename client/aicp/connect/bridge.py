@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 from aicp import __version__
 from aicp.connect.backoff import Backoff
 from aicp.connect.endpoint import Endpoint
-from aicp.connect.exceptions import ConnectError
+from aicp.connect.exceptions import ConnectError, Refused, TokenRefused
 from aicp.connect.lines import LineReader, LineWriter, TooLong
 from aicp.connect.relay import Relay
 from aicp.connect.unawaited import Unawaited
@@ -30,7 +30,8 @@ SUBPROTOCOL = Subprotocol("mcp")
 _TICK_S = 0.5
 _OPEN_TIMEOUT_S = 10.0
 _FAREWELL_S = 0.5
-"""For each of: the last messages of a client that goes, the closing of the WebSocket, the last lines for the client."""
+"""For each of: the last messages of a client that goes, the closing of the WebSocket, the last lines for the client,
+and the first ones of a client that the hub does not let in."""
 _MAX_FRAME_BYTES = 64 * 1024 * 1024
 _UNREAD_BYTES = 1024 * 1024
 """Unwritten to the client; beyond it the hub is not read."""
@@ -40,6 +41,8 @@ _UNSENT_MESSAGES = 100
 _UNSENT_CHARS = 1024 * 1024
 """While there is a connection, what is not sent yet; beyond it the client is not read."""
 
+_TOKEN_EXPIRED = 4401
+"""Close code of a hub when the token of a connection has expired."""
 _BROKEN = "the connection broke"
 
 _TRY_LATER = frozenset({408, 425, 429})
@@ -70,6 +73,8 @@ class Bridge:
         """Something has been sent, or the connection has changed."""
         self._ending = False
         self._away = False
+        self._credential: str | None = None
+        """The header with the token of the last attempt to connect."""
 
     async def run(self) -> None:
         """Until the client closes its end, or a signal comes.
@@ -98,7 +103,12 @@ class Bridge:
             for task in ended:
                 task.result()
         except ConnectError as error:
-            self._relay.give_up(str(error))
+            self._relay.give_up(str(error), error.code)
+            self._flush()
+            self._sent.set()
+            # A client that has just started this is about to send its first request: it is to hear the reason too, and
+            # not only find that this has ended.
+            await asyncio.wait((client,), timeout=_FAREWELL_S)
             raise
         finally:
             client.cancel()
@@ -179,6 +189,9 @@ class Bridge:
                     self._socket = None
                 if self._ending:
                     return
+                if connection.close_code == _TOKEN_EXPIRED and not self._has_new_token():
+                    said = _clean(connection.close_reason) or "it has expired"
+                    raise TokenRefused(f"{self._endpoint.shown} refuses the token: {said}")
                 delays.lasted(time.monotonic() - began)
                 self._note_loss(_farewell(connection))
             # With a client that does not read there is no hurry, and what is to be said to it must not pile up.
@@ -186,11 +199,13 @@ class Bridge:
             await asyncio.sleep(delays.next())
 
     async def _connect(self) -> ClientConnection:
+        headers = self._headers()
+        self._credential = headers.get("Authorization")
         try:
             return await _Connect(
                 self._endpoint.url,
                 subprotocols=[SUBPROTOCOL],
-                additional_headers=self._headers(),
+                additional_headers=headers,
                 user_agent_header=f"aicp/{__version__}",
                 compression=None,
                 proxy=None if self._endpoint.on_this_machine else True,
@@ -212,6 +227,13 @@ class Bridge:
             # It could be read when the bridge began, so somebody is just writing it.
             raise _NotNow(str(error)) from error
 
+    def _has_new_token(self) -> bool:
+        """Whether another attempt would bring another token than the last one."""
+        try:
+            return self._headers().get("Authorization") != self._credential
+        except _NotNow:
+            return True
+
     def _check_refusal(self, error: InvalidStatus) -> None:
         """Raise when the hub would refuse a second time what it refuses now."""
         status = error.response.status_code
@@ -222,17 +244,18 @@ class Bridge:
             raise ConnectError(f"{where} has moved to {_clean(place)}: use that address")
         if not 400 <= status < 500 or status in _TRY_LATER:
             return
+        reason = _reason(error)
         match status:
+            case 401 if self._credential:
+                raise TokenRefused(f"{where} refuses the token: {reason}")
             case 401:
-                what = f"{where} refuses the token" if self._has_token() else f"{where} wants a token"
+                raise TokenRefused(f"{where} wants a token: {reason}")
+            case 403:
+                raise Refused(f"{where} refuses the connection: {reason}")
             case 404:
-                what = f"there is no hub at {where}"
+                raise ConnectError(f"{where} is a wrong address: {reason}")
             case _:
-                what = f"{where} refuses the connection"
-        raise ConnectError(f"{what}: {_reason(error)}")
-
-    def _has_token(self) -> bool:
-        return bool(self._endpoint.token or self._endpoint.token_file)
+                raise ConnectError(f"{where} refuses the connection: {reason}")
 
     async def _talk(self, socket: ClientConnection) -> None:
         """Until the connection ends."""
@@ -302,11 +325,18 @@ def _reason(error: Exception) -> str:
 
 
 def _said_by_hub(body: bytes | bytearray | None) -> str:
-    """The message of a JSON-RPC error in the body of an HTTP answer."""
+    """What the body of an HTTP answer says: the message of a JSON-RPC error, or a hub's `error` and `hint`."""
     try:
-        return _clean(json.loads(body or b"")["error"]["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        answer = json.loads(body or b"")
+    except (ValueError, RecursionError):
         return ""
+    match answer:
+        case {"error": {"message": str(message)}}:
+            return _clean(message)
+        case {"error": str(what), "hint": str(hint)}:
+            return _clean(f"{what}; {hint}")
+        case _:
+            return ""
 
 
 def _farewell(socket: ClientConnection) -> str:

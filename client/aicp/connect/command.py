@@ -29,12 +29,13 @@ class ConnectOptions:
 
 
 def run_connect(options: ConnectOptions) -> int:
-    """Be the bridge until the client goes; returns the exit status of the command."""
+    """Be the bridge until the client goes; returns the exit status of the command: 0 when the client went or a signal
+    came, otherwise that of the `ConnectError`."""
     try:
         asyncio.run(_run(options, os.environ))
     except ConnectError as error:
         _say(str(error))
-        return 1
+        return error.exit_status
     except KeyboardInterrupt:  # where the event loop has no handlers of signals
         return 0
     return 0

@@ -10,9 +10,12 @@ from typing import Any, Literal
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
+UNAUTHENTICATED = 401
+FORBIDDEN = 403
 BUSY = 429
 UNAVAILABLE = 503
-"""As the hub's own errors of these kinds."""
+NAMES = {UNAUTHENTICATED: "unauthenticated", FORBIDDEN: "forbidden", BUSY: "busy", UNAVAILABLE: "unavailable"}
+"""As the hub's own errors of these kinds: their codes, and their names for programs in `error.data`."""
 
 MAX_ID_CHARS = 256
 """Of an id as JSON; hubs answer longer ones without the id, and such an answer finds nobody."""

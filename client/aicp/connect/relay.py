@@ -21,6 +21,7 @@ from aicp.connect.listens import UPDATED, changes_missed, subscription_of
 from aicp.connect.message import (
     BUSY,
     INVALID_REQUEST,
+    NAMES,
     PARSE_ERROR,
     UNAVAILABLE,
     Message,
@@ -34,9 +35,8 @@ from aicp.connect.repetition import Repetition
 from aicp.connect.subscriptions import MAX_SUBSCRIPTIONS, Subscriptions
 
 _MAYBE_DONE = "may or may not have been done"
-IN_DOUBT = (
-    f"the connection to the hub broke while the call was under way; it {_MAYBE_DONE}: look before you do it again"
-)
+_LOOK_FIRST = f"it {_MAYBE_DONE}: look before you do it again"
+IN_DOUBT = f"the connection to the hub broke while the call was under way; {_LOOK_FIRST}"
 _FAREWELL_S = 5.0
 """How long after its last messages a hub that stops has closed the connection."""
 _MAX_ASKED = 1000
@@ -85,6 +85,8 @@ class Relay:
         self._asked: dict[str, _Asked] = {}
         self._lines: list[str] = []
         self._why_away = "it has not been reached yet"
+        self._end: tuple[int, str] | None = None
+        """Code and text of the answer to everything, once there will be no connection any more."""
         self.failure: str | None = None
         """Why the conversation cannot go on; the driver ends then."""
 
@@ -152,6 +154,9 @@ class Relay:
         self._lines.append(error_answer(id, INVALID_REQUEST, reason))
 
     def _take_request(self, message: Message, now: float) -> None:
+        if self._end is not None:
+            self._answer(message.id, *self._end)
+            return
         key = key_of(message.id)
         same = self._backlog.find(key)
         if same is not None and same.farewell:
@@ -376,11 +381,18 @@ class Relay:
                 reason = f"the request waited {self._limits.patience_s:g} s for the hub and {done}"
                 self._answer(entry.id, UNAVAILABLE, f"{reason}: {self._why_not_sent()}")
 
-    def give_up(self, why: str) -> None:
-        """There will be no connection any more: all that waits is answered."""
+    def give_up(self, why: str, code: int = UNAVAILABLE) -> None:
+        """There will be no connection any more: all that waits is answered, and so is what the client still asks.
+
+        Args:
+            why: For people.
+            code: JSON-RPC error code of the answers.
+        """
+        self._end = code, why
         for entry in self._backlog.requests():
             self._backlog.remove(entry)
-            self._answer(entry.id, UNAVAILABLE, why)
+            in_doubt = entry.in_flight and not entry.text
+            self._answer(entry.id, code, f"{why}; the call was under way, {_LOOK_FIRST}" if in_doubt else why)
 
     def _why_not_sent(self) -> str:
         return "it takes no messages" if self._connected else f"it cannot be reached ({self._why_away})"
@@ -441,8 +453,8 @@ class Relay:
         return f"{self._prefix}-{self._last_id}"
 
     def _answer(self, id: str | int, code: int, reason: str) -> None:
-        data = {"code": "busy" if code == BUSY else "unavailable", "message": reason}
-        self._lines.append(error_answer(id, code, reason, None if code == INVALID_REQUEST else data))
+        data = {"code": NAMES[code], "message": reason} if code in NAMES else None
+        self._lines.append(error_answer(id, code, reason, data))
 
 
 def _remembered(request: Message) -> dict[str, Any]:
