@@ -95,7 +95,7 @@ class Gateway:
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
-        # Of stopping it says as an error what is meant to be: calls that take too long are ended. They say so themselves.
+        # What it says of stopping as an error is meant to be: calls that take too long are ended, and say so.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._server = QuietServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=sockets))

@@ -204,7 +204,8 @@ local since = '(' .. string.format('%.0f', now_ms() - tonumber(online_ms))
 return {
   redis.call('GET', prefix .. ':agents:version') or '0',
   table.concat(redis.call('ZRANGEBYSCORE', prefix .. ':presence', since, '+inf'), ' '),
-  table.concat(redis.call('HGETALL', prefix .. ':loads'), ' ')
+  table.concat(redis.call('HGETALL', prefix .. ':loads'), ' '),
+  (redis.call('XREVRANGE', prefix .. ':outcomes', '+', '-', 'COUNT', 1)[1] or {'0-0'})[1]
 }
 """,
 )
@@ -219,10 +220,12 @@ class Look:
     online: frozenset[str]
     loads: dict[str, int]
     """Tasks that an agent has or that wait for it; agents without any are left out."""
+    last_outcome: str
+    """The id of the newest outcome; `0-0` when there is none."""
 
 
 async def look(redis: Redis, tenant: str, *, online_ms: int) -> Look:
     """Read presence and load. Redis' own clock decides who is online."""
-    version, online, flat = cast("tuple[str, str, str]", await _LOOK(redis, tenant, online_ms=online_ms))
+    version, online, flat, last = cast("tuple[str, str, str, str]", await _LOOK(redis, tenant, online_ms=online_ms))
     loads = flat.split()
-    return Look(version, frozenset(online.split()), dict(zip(loads[::2], map(int, loads[1::2]), strict=True)))
+    return Look(version, frozenset(online.split()), dict(zip(loads[::2], map(int, loads[1::2]), strict=True)), last)

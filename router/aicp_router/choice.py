@@ -1,16 +1,16 @@
 """Choice: who may get a message, in what order, and how that is explained. Nothing here waits, reads or writes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 
 from aicp_common.errors import Forbidden, InvalidArgument, NotFound
 from aicp_common.tool import Result
-from aicp_router import matching
-from aicp_router.matching import Match
+from aicp_router.index import Wish
+from aicp_router.picture import Agent, Picture
 from aicp_router.profile import DEFAULT_CONCURRENCY
-from aicp_router.registry import Agent
+from aicp_router.scoring import DEFAULT_SCORER, Match
 
 _SHOWN = 5
 
@@ -28,10 +28,14 @@ class Nearest(Result):
 class ScoreParts(Result):
     """What the score is made of, each 0 to 1."""
 
-    capability: float
-    text: float
-    load: float
+    capability: float = Field(description="How well its capabilities cover the wanted ones.")
+    text: float = Field(description="How its profile fits the message, against the best one.")
+    learned: float = Field(description="What came of such messages before: 0.5 when nothing is known.")
+    semantic: float | None = Field(None, description="How near the meanings are; only where the rest left doubt.")
+    load: float = Field(description="1 when it is idle, 0 when it has as much as it takes at once.")
+    speed: float = Field(description="0.5 when it takes as long as the others.")
     presence: float
+    fairness: float
 
 
 class Why(Result):
@@ -52,6 +56,13 @@ class Choice:
     """None when it was named."""
     slots: int = DEFAULT_CONCURRENCY
     """How many tasks it takes at once."""
+    load_weight: float = 0.0
+    """How much of its score an empty desk is."""
+
+    @property
+    def fit(self) -> float:
+        """Its score without how much it has to do."""
+        return max(0.0, self.match.score - self.load_weight * self.match.parts.load) if self.match else 1.0
 
 
 def named(requester: str, agents: Mapping[str, Agent], name: str, *, may_name_itself: bool) -> Choice:
@@ -88,20 +99,14 @@ def _introduce(agent: Agent) -> str:
     return f"{agent.name} ({can[:200]}; {'online' if agent.online else 'offline'})"
 
 
-def matches_of(
-    requester: str, agents: Iterable[Agent], message: str, capabilities: Sequence[str], passed: Sequence[str]
-) -> list[Match]:
-    """Every agent that may get the message, best first; `passed` are those that shall not have it."""
-    candidates = [
-        agent.candidate()
-        for agent in agents
-        if agent.profile is not None
-        and not agent.gone
-        and agent.name != requester
-        and agent.name not in passed
-        and agent.accepts(requester)
+def choices(agents: Picture, matches: Iterable[Match], wish: Wish) -> list[Choice]:
+    """Those of the matches that may get the task."""
+    load_weight = DEFAULT_SCORER.load_weight(urgency=wish.urgency)
+    return [
+        Choice(one.agent, agents[one.agent].online, one, agents[one.agent].slots, load_weight)
+        for one in matches
+        if one.eligible
     ]
-    return matching.rank(matching.wish(message, capabilities), candidates)
 
 
 def why(one: Choice, load: int) -> Why:
@@ -114,7 +119,9 @@ def why(one: Choice, load: int) -> Why:
     if one.match is None:
         state = "is online" if one.online else "is not online now"
         return Why(reason=f"{one.agent} was named and {state}.")
-    return why_of(one.match.with_room(max(0.0, 1 - load / one.slots)))
+    room = max(0.0, 1 - load / one.slots)
+    parts = replace(one.match.parts, load=room)
+    return why_of(replace(one.match, score=one.fit + one.load_weight * room, parts=parts))
 
 
 def why_of(match: Match) -> Why:
@@ -125,8 +132,12 @@ def why_of(match: Match) -> Why:
         parts=ScoreParts(
             capability=round(parts.capability, 3),
             text=round(parts.text, 3),
+            learned=round(parts.learned, 3),
+            semantic=round(parts.semantic, 3) or None,
             load=round(parts.load, 3),
+            speed=round(parts.speed, 3),
             presence=parts.presence,
+            fairness=round(parts.fairness, 3),
         ),
         reason=match.reason,
     )

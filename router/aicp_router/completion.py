@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from aicp_common.envelope import Envelope
 from aicp_common.service import Service
 from aicp_common.surface import Complete
-from aicp_router import matching, task_scripts
+from aicp_router import capability, task_scripts
 from aicp_router.dispatch import Dispatch
-from aicp_router.registry import Agent
+from aicp_router.picture import Agent
 from aicp_router.resources import TASK_TEMPLATE
 from aicp_router.settings import RouterSettings
 
@@ -60,7 +60,7 @@ def _capabilities(agents: Iterable[Agent]) -> list[str]:
     count: Counter[str] = Counter()
     for agent in agents:
         for name in agent.profile.capabilities if agent.profile else ():
-            normal = matching.normalise(name)
+            normal = capability.normalise(name)
             words.setdefault(normal, name)
             count[normal] += 1
     return [words[normal] for normal in sorted(words, key=lambda normal: (-count[normal], normal))]

@@ -1,6 +1,7 @@
 """Dispatch: from a message to a task in an agent's queue, and from an agent that gave it up to the next one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -9,14 +10,16 @@ from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import Busy, Conflict, Forbidden, NotFound
 from aicp_common.ids import RESERVED_AGENTS, digest, new_id
 from aicp_common.service import Service
-from aicp_router import request_scripts, sweep_scripts, task_scripts
+from aicp_router import intent, request_scripts, sweep_scripts, task_scripts
 from aicp_router.arguments import MAX_ANSWER_BYTES, bounded_json
-from aicp_router.choice import Choice, Nearest, Why, matches_of, named, nearest, why, why_nobody
+from aicp_router.choice import Choice, Nearest, Why, choices, named, nearest, why, why_nobody
 from aicp_router.clock import now_ms
-from aicp_router.matching import Match
+from aicp_router.index import Wish
+from aicp_router.picture import Picture
 from aicp_router.profile import is_guest
-from aicp_router.registry import Agent, Registry
+from aicp_router.registry import Registry
 from aicp_router.request_scripts import Created, NewTask, candidate
+from aicp_router.scoring import Match, Urgency
 from aicp_router.settings import RouterSettings
 from aicp_router.tasks import ID_STEM, QUEUE_OFFSET_MS, Kind, Priority, Record, State, no_such_task
 
@@ -92,6 +95,7 @@ class Dispatch:
         self.retention_ms = int(settings.task_retention_s * 1000)
         self._bus = service.bus
         self._waiters = service.waiters
+        self._rng = random.Random()  # noqa: S311 - no secret
         self._tenants = service.tenants
 
     async def read(self, tenant: str, task_id: str) -> Record | None:
@@ -137,7 +141,7 @@ class Dispatch:
         return await self._create(envelope, order, choice[:_TRIES])
 
     def _choose(
-        self, envelope: Envelope, order: Order, agents: Mapping[str, Agent]
+        self, envelope: Envelope, order: Order, agents: Picture
     ) -> tuple[list[Choice], list[Match]]:
         """Who may get the task, the best first, and how well everybody fits who was not named."""
         me = envelope.principal.agent
@@ -146,15 +150,11 @@ class Dispatch:
                 return [named(me, agents, order.agent, may_name_itself=order.may_name_itself)], []
             except (NotFound, Forbidden):
                 return [], []
-        matches = matches_of(me, agents.values(), order.message, order.capabilities, order.excluded)
-        choice = [
-            Choice(match.agent, agents[match.agent].online, match, agents[match.agent].slots)
-            for match in matches
-            if match.eligible
-        ]
-        return choice, matches
+        wish = _wish(order.message, order.capabilities, order.priority)
+        matches = agents.match_for(me, wish, passed=order.excluded, limit=_TRIES, rng=self._rng)
+        return choices(agents, matches, wish), matches
 
-    async def _nobody(self, tenant: str, order: Order, matches: list[Match], agents: Mapping[str, Agent]) -> Opened:
+    async def _nobody(self, tenant: str, order: Order, matches: list[Match], agents: Picture) -> Opened:
         if order.idempotency:
             # The agent of the first call may be gone by now; its task is not.
             known = await request_scripts.seen(self.redis, tenant, order.idempotency, order.fingerprint)
@@ -270,9 +270,7 @@ class Dispatch:
         agents = await self.registry.agents(tenant)
         if not record.named:
             passed = [*record.holders, *record.excluded]
-            matches = matches_of(
-                record.requester, agents.values(), record.fields["message"], record.capabilities, passed
-            )
+            matches = agents.match_for(record.requester, _wish_of(record), passed=passed)
             chosen = next((match.agent for match in matches if match.eligible), "")
             if chosen:
                 return chosen
@@ -290,9 +288,7 @@ class Dispatch:
         if record is not None and record.state == "submitted" and agent:
             agents = await self.registry.agents(tenant)
             passed = [*record.holders, *record.excluded, *record.passed, agent]
-            matches = matches_of(
-                record.requester, agents.values(), record.fields["message"], record.capabilities, passed
-            )
+            matches = agents.match_for(record.requester, _wish_of(record), passed=passed, limit=50)
             successor = next((one.agent for one in matches if one.eligible and agents[one.agent].online), "")
         passed_on = await sweep_scripts.pass_on(
             self.redis, tenant, task_id=task_id, agent=agent, attempt=attempt, successor=successor
@@ -399,9 +395,18 @@ class Dispatch:
 
 
 def _candidate(one: Choice) -> str:
-    if one.match is None:
-        return candidate(one.agent)
-    return candidate(one.agent, one.match.fit, one.match.load_weight, one.slots)
+    return candidate(one.agent, one.fit, one.load_weight, one.slots)
+
+
+def _wish(message: str, capabilities: Sequence[str], priority: Priority) -> Wish:
+    urgency: Urgency = "batch" if priority == "batch" else "normal"
+    if priority == "interactive" or (priority == "normal" and intent.urgency(message) == "urgent"):
+        urgency = "urgent"
+    return Wish(message, tuple(capabilities), urgency)
+
+
+def _wish_of(record: Record) -> Wish:
+    return _wish(record.fields["message"], record.capabilities, record.priority)
 
 
 def _known(made: Created) -> Opened:

