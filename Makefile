@@ -185,6 +185,16 @@ load: $(VENV)/.hub ## Put load on a running hub; options: make load ARGS="--help
 bench: $(VENV)/.dev ## Measure throughput and latency on this machine
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Kill parts of a hub at work: make chaos CHAOS_TASKS=20000 CHAOS_SECONDS=400
+	@CHAOS_TASKS=$(or $(CHAOS_TASKS),6000) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),110) \
+	  TASK_MACHINE_EXAMPLES=$(or $(TASK_MACHINE_EXAMPLES),300) \
+	  $(BIN)/python -m pytest -s tests/router/test_chaos.py tests/router/test_task_machine.py $(ARGS)
+
+.PHONY: bench-routing
+bench-routing: $(VENV)/.dev ## Measure who is chosen, and how fast: make bench-routing DATA=FOLDER ARGS=--write
+	@$(BIN)/python -m bench_routing $(if $(DATA),--data $(DATA)) $(ARGS)
+
 # ----------------------------------------------------------------------------------------------------- maintenance
 
 UV_VERSION := 0.13.9

@@ -101,7 +101,7 @@ def _introduce(agent: Agent) -> str:
 
 def choices(agents: Picture, matches: Iterable[Match], wish: Wish) -> list[Choice]:
     """Those of the matches that may get the task."""
-    load_weight = DEFAULT_SCORER.load_weight(urgency=wish.urgency)
+    load_weight = DEFAULT_SCORER.load_weight(wants_capabilities=bool(wish.capabilities), urgency=wish.urgency)
     return [
         Choice(one.agent, agents[one.agent].online, one, agents[one.agent].slots, load_weight)
         for one in matches

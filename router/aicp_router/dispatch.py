@@ -140,9 +140,7 @@ class Dispatch:
                 return await self._nobody(tenant, order, matches, agents)
         return await self._create(envelope, order, choice[:_TRIES])
 
-    def _choose(
-        self, envelope: Envelope, order: Order, agents: Picture
-    ) -> tuple[list[Choice], list[Match]]:
+    def _choose(self, envelope: Envelope, order: Order, agents: Picture) -> tuple[list[Choice], list[Match]]:
         """Who may get the task, the best first, and how well everybody fits who was not named."""
         me = envelope.principal.agent
         if order.agent:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aicp_router.postings import Floats, Postings
+from aicp_router.vectors import Vector, Vectors
 
 DAY_S = 86_400.0
 
@@ -79,9 +80,7 @@ class Experience:
         self._agents: NDArray[np.int32] = np.zeros((capacity, 1 + _RIVALS), np.int32)
         """Whom each outcome says something about; unused places have a coefficient of 0."""
         self._coefficients: Floats = np.zeros((capacity, 1 + _RIVALS))
-        self._vectors: NDArray[np.float32] | None = None
-        self._has_vector: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
-        self._vector_sum: NDArray[np.float64] | None = None
+        self._vectors = Vectors()
         self._slots_of: dict[int, deque[int]] = {}
         self._used = 0
         """Slots beyond were never used."""
@@ -116,7 +115,7 @@ class Experience:
         outcome: Outcome,
         terms: Mapping[str, float],
         rows: int,
-        vector: NDArray[np.float32] | None = None,
+        vector: Vector | None = None,
     ) -> None:
         """Take in an outcome of the agent `row`.
 
@@ -148,17 +147,17 @@ class Experience:
             error = (reward if agent == row else 0.0) - expected[agent]
             self._coefficients[slot, place] = error / (itself + _RIDGE)
         if vector is not None:
-            self._keep_vector(slot, vector)
+            self._vectors.put(slot, vector)
 
-    def estimate(
-        self, terms: Mapping[str, float], rows: int, now: float, vector: NDArray[np.float32] | None = None
-    ) -> Estimate:
+    def estimate(self, terms: Mapping[str, float], rows: int, now: float, vector: Vector | None = None) -> Estimate:
         """What to expect of each agent for a message."""
         if not len(self._messages):
             return Estimate(np.zeros(rows), 0.0)
         likeness = self._messages.cosines(terms, self._used)
-        if vector is not None and self._vectors is not None:
-            near = likeness**_SHARPNESS + self._semantic_likeness(vector)[: self._used]
+        if vector is not None and len(self._vectors):
+            near = likeness**_SHARPNESS
+            alike = self._vectors.cosines(vector, self._vectors.mean, self._used)
+            near += np.maximum(alike, 0.0) ** _SEMANTIC_SHARPNESS
             slots = np.flatnonzero(near)
             near = near[slots]
         else:
@@ -181,15 +180,14 @@ class Experience:
         self._amount.pop(row, None)
         self._durations.pop(row, None)
 
+    @property
+    def vectors(self) -> Vectors:
+        """The embeddings of the kept messages, of those that have one."""
+        return self._vectors
+
     def settle(self) -> None:
         """See `Postings.settle`."""
         self._messages.settle()
-
-    @property
-    def mean_vector(self) -> NDArray[np.float32] | None:
-        """The mean of the kept messages' embeddings; None when there are none."""
-        count = int(self._has_vector.sum())
-        return (self._vector_sum / count).astype(np.float32) if self._vector_sum is not None and count else None
 
     def _faded(self, age_s: float) -> float:
         return float(2.0 ** (-max(0.0, age_s) / self._half_life_s))
@@ -209,29 +207,5 @@ class Experience:
         self._messages.drop(slot)
         self._agents[slot] = 0
         self._coefficients[slot] = 0.0
-        if self._has_vector[slot] and self._vectors is not None and self._vector_sum is not None:
-            self._vector_sum -= self._vectors[slot]
-            self._vectors[slot] = 0.0
-            self._has_vector[slot] = False
+        self._vectors.drop(slot)
         self._free.append(slot)
-
-    def _keep_vector(self, slot: int, vector: NDArray[np.float32]) -> None:
-        if self._vectors is None or self._vector_sum is None:
-            self._vectors = np.zeros((self._capacity, len(vector)), np.float32)
-            self._vector_sum = np.zeros(len(vector))
-        self._vectors[slot] = vector / (np.linalg.norm(vector) or 1.0)
-        self._vector_sum += self._vectors[slot]
-        self._has_vector[slot] = True
-
-    def _semantic_likeness(self, vector: NDArray[np.float32]) -> Floats:
-        """Squared cosine after the mean of all messages is taken away: embeddings of a model lie in a narrow cone, and
-        only their differences tell messages apart."""
-        mean = self.mean_vector
-        if self._vectors is None or mean is None:
-            return np.zeros(self._capacity)
-        centred = vector - mean
-        products = self._vectors @ centred - mean @ centred
-        square = 1.0 - 2 * (self._vectors @ mean) + mean @ mean
-        lengths = np.sqrt(np.maximum(square, 1e-9)) * float(np.linalg.norm(centred) or 1.0)
-        likeness = np.maximum(products / np.maximum(lengths, 1e-6), 0.0) ** _SEMANTIC_SHARPNESS
-        return np.where(self._has_vector, likeness, 0.0).astype(np.float64)

@@ -22,26 +22,33 @@ _COMMON_LEAST = 64
 class _Posting:
     """The rows that have one term, and how much of it."""
 
-    __slots__ = ("counts", "rows", "size")
+    __slots__ = ("_counts", "_rows", "counts", "rows", "size")
 
     def __init__(self) -> None:
-        self.rows: Rows = np.empty(2, np.intp)
-        self.counts: Floats = np.empty(2, np.float64)
-        self.size = 0
+        self._rows: Rows = np.empty(2, np.intp)
+        self._counts: Floats = np.empty(2, np.float64)
+        self._resize(0)
+
+    def _resize(self, size: int) -> None:
+        self.size = size
+        self.rows = self._rows[:size]
+        self.counts = self._counts[:size]
 
     def add(self, row: int, count: float) -> None:
-        if self.size == len(self.rows):
-            self.rows = np.concatenate((self.rows, np.empty_like(self.rows)))
-            self.counts = np.concatenate((self.counts, np.empty_like(self.counts)))
-        self.rows[self.size] = row
-        self.counts[self.size] = count
-        self.size += 1
+        place = self.size
+        if place == len(self._rows):
+            self._rows = np.concatenate((self._rows, np.empty_like(self._rows)))
+            self._counts = np.concatenate((self._counts, np.empty_like(self._counts)))
+        self._rows[place] = row
+        self._counts[place] = count
+        self._resize(place + 1)
 
     def drop(self, row: int) -> None:
-        place = int(np.flatnonzero(self.rows[: self.size] == row)[0])
-        self.size -= 1
-        self.rows[place] = self.rows[self.size]
-        self.counts[place] = self.counts[self.size]
+        place = int(np.flatnonzero(self.rows == row)[0])
+        last = self.size - 1
+        self._rows[place] = self._rows[last]
+        self._counts[place] = self._counts[last]
+        self._resize(last)
 
 
 class Postings:
@@ -88,8 +95,8 @@ class Postings:
             return
         postings = list(self._terms.values())
         sizes = [posting.size for posting in postings]
-        rows = np.concatenate([posting.rows[: posting.size] for posting in postings])
-        counts = np.concatenate([posting.counts[: posting.size] for posting in postings])
+        rows = np.concatenate([posting.rows for posting in postings])
+        counts = np.concatenate([posting.counts for posting in postings])
         weights = counts * np.repeat([self._rarity(size) for size in sizes], sizes)
         squares = np.bincount(rows, weights * weights, minlength=len(self._lengths))
         self._lengths = np.sqrt(np.where(squares > 0, squares, 1.0))
@@ -103,7 +110,8 @@ class Postings:
             self.settle()
         common = _COMMON_SHARE * len(self._of_row) if len(self._of_row) >= _COMMON_LEAST else math.inf
         square = 0.0
-        found: list[_Posting] = []
+        found_rows: list[Rows] = []
+        found_counts: list[Floats] = []
         factors: list[float] = []
         sizes: list[int] = []
         total = math.log(1 + len(self._of_row)) + 1
@@ -117,13 +125,14 @@ class Postings:
             square += weight * weight
             # What very many have tells them little apart, and costs the most to add up.
             if posting.size <= common:
-                found.append(posting)
+                found_rows.append(posting.rows)
+                found_counts.append(posting.counts)
                 factors.append(weight * weight / count)
                 sizes.append(posting.size)
-        if not found:
+        if not sizes:
             return np.zeros(size)
-        rows = np.concatenate([posting.rows[: posting.size] for posting in found])
-        shares = np.concatenate([posting.counts[: posting.size] for posting in found])
+        rows = np.concatenate(found_rows)
+        shares = np.concatenate(found_counts)
         shares *= np.repeat(factors, sizes)
         sums: Floats = np.bincount(rows, shares, minlength=size)[:size].astype(np.float64, copy=False)
         known = min(size, len(self._lengths))

@@ -75,7 +75,7 @@ else
   local asked = prefix .. ':asked:' .. requester
   redis.call('LPUSH', asked, task_id)
   redis.call('LTRIM', asked, 0, MAX_ASKED - 1)
-  redis.call('PEXPIRE', asked, int(deadline - now + retention_ms))
+  redis.call('PEXPIRE', asked, int(math.max(redis.call('PTTL', asked), deadline - now + retention_ms)))
 end
 if idempotency ~= '' then redis.call('SET', idem, task_id .. ' ' .. fingerprint, 'EX', IDEMPOTENCY_S) end
 note(task_id, now, 'created', agent, 0, '')
@@ -204,7 +204,8 @@ emit('task', task_id, 'answered', change(f[2], f[3], 'working'), traceparent)
 redis.call('HSET', t, 'state', 'working', 'answered', 1, 'answer_digest', digest, 'updated_ms', int(now))
 unask(task_id)
 -- The same answer may be given again under the parent's id, when nobody asks any more.
-if f[6] ~= '' and redis.call('EXISTS', task(f[6])) == 1 then
+local parent = f[6] ~= '' and redis.call('HGET', task(f[6]), 'state')
+if parent and not ended(parent) then
   redis.call('HSET', task(f[6]), 'answered_step', task_id)
 end
 redis.call('RPUSH', t .. ':dialog', entry)

@@ -20,7 +20,7 @@ class Intent(Result):
 
     language: str = Field(description="Of the message: en, ko, zh, ja, …; und when that cannot be told.")
     kind: str = Field(description="question, analysis, code, writing, translation, research, planning, data or other.")
-    capabilities: list[str] = Field(description="The wanted ones; those that the message speaks of when none were named.")
+    capabilities: list[str] = Field(description="The wanted ones; without any, those that the message speaks of.")
     urgency: str = Field(description="urgent, normal or batch, as the message says.")
     priority: str
 

@@ -14,6 +14,9 @@ Urgency = Literal["urgent", "normal", "batch"]
 DOUBT_MARGIN = 0.08
 """When the best two are nearer than this, the cheap score leaves doubt."""
 
+_NAMED = 2.5
+"""Who names a capability wants this one: nothing else makes up for a name that is only alike."""
+
 _NOW: dict[Urgency, float] = {"urgent": 1.6, "normal": 1.0, "batch": 0.4}
 """How much more it counts who is here, idle and fast."""
 
@@ -29,8 +32,8 @@ class Weights:
     capability: float = 0.40
     message: float = 0.32
     """How the agent fits the message: profile, embeddings and experience."""
-    load: float = 0.05
-    presence: float = 0.16
+    load: float = 0.20
+    presence: float = 0.30
     speed: float = 0.05
     fairness: float = 0.02
     semantic: float = 1.5
@@ -106,10 +109,8 @@ class Scorer:
 
         Urgent work prefers who is here, idle and fast; work that can wait prefers the better fit.
         """
-        weights = self.weights
-        now = _NOW[urgency]
-        capability = weights.capability if wants_capabilities else 0.0
-        message = weights.message if wants_capabilities else weights.message + weights.capability
+        weights, now = self.weights, _NOW[urgency]
+        capability, message = self._fit_weights(wants_capabilities=wants_capabilities)
         total = capability + message + weights.fairness + now * (weights.load + weights.speed + weights.presence)
         score: Floats = (
             capability * parts.capability
@@ -119,12 +120,18 @@ class Scorer:
         )
         return np.minimum(score / total, 1.0) if total else np.zeros(len(score))
 
-
-    def load_weight(self, *, urgency: Urgency) -> float:
+    def load_weight(self, *, wants_capabilities: bool, urgency: Urgency) -> float:
         """How much of a score an empty desk is."""
         weights, now = self.weights, _NOW[urgency]
-        fixed = weights.message + weights.capability + weights.fairness
+        fixed = sum(self._fit_weights(wants_capabilities=wants_capabilities)) + weights.fairness
         return now * weights.load / (fixed + now * (weights.load + weights.speed + weights.presence))
+
+    def _fit_weights(self, *, wants_capabilities: bool) -> tuple[float, float]:
+        """Of capability and of message."""
+        weights = self.weights
+        if wants_capabilities:
+            return _NAMED * weights.capability, weights.message
+        return 0.0, weights.message + weights.capability
 
 
 DEFAULT_SCORER = Scorer()

@@ -208,10 +208,12 @@ local t, now = task(task_id), now_ms()
 local until_then = redis.call('ZSCORE', prefix .. ':reacts', task_id)
 if not until_then or tonumber(until_then) > now then return 0 end
 local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'score', 'traceparent', 'passed')
-if f[1] ~= 'submitted' or f[2] ~= agent or f[3] ~= attempt then
+if f[1] ~= 'submitted' or f[2] == '' then
   redis.call('ZREM', prefix .. ':reacts', task_id)
   return 0
 end
+-- It went to another agent since it was read: that one's time counts.
+if f[2] ~= agent or f[3] ~= attempt then return 0 end
 if successor == '' then
   -- Nobody else could do it now: it stays where it is, and is looked at again.
   expect(task_id, agent, now)

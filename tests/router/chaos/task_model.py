@@ -1,0 +1,435 @@
+"""What the task scripts shall do, in plain Python: tasks as objects, and each change in the few lines that it takes.
+
+The model keeps no queues, leases or loads: they follow from the states of the tasks, and the scripts have to keep them
+so. It does not read a clock: that a lease or a deadline has passed is something that it is told.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+ENDED = ("completed", "failed", "cancelled")
+OFFSET_MS = {"interactive": 0, "normal": 600_000, "batch": 3_600_000}
+DEFAULT_SLOTS = 2
+MAX_DIALOG = 40
+MAX_HISTORY = 50
+GUEST = "guest-"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the outbox. Events of agents have neither state nor attempt."""
+
+    id: str
+    what: str
+    state: str = ""
+    agent: str = ""
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An agent that may get a new task."""
+
+    agent: str
+    fit: float
+    load_weight: float
+    """What an empty desk adds to the fit."""
+    slots: int
+
+
+@dataclass(slots=True)
+class Task:
+    """One task."""
+
+    id: str
+    requester: str
+    offset_ms: int
+    named: bool
+    attempts: int
+    parent: str
+    impatient: bool
+    """Whether its agent has only so long to take it."""
+    agent: str = ""
+    """Empty while it waits for one."""
+    state: str = "submitted"
+    attempt: int = 0
+    ignored: bool = False
+    """Its agent had the time to take it."""
+    lease_passed: bool = False
+    deadline_passed: bool = False
+    answered_ms: int | None = None
+    """When its answer was put into the queue; None when none waits there."""
+    redelivered: bool = False
+    asking: bool = False
+    answer: str = ""
+    outcome: str = ""
+    result: str = ""
+    error: str = ""
+    """Code."""
+    progress: str = ""
+    answered_step: str = ""
+    passed: list[str] = field(default_factory=list)
+    """Agents that did not take it in time."""
+    rating: tuple[str, str] = ("", "")
+    """Score and comment."""
+    dialog: list[str] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
+    children: set[str] = field(default_factory=set)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits in its agent's queue."""
+        return bool(self.state == "submitted" and self.agent) or self.answered_ms is not None
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        """Its order in a queue: answers first, then by priority; ids are given in the order of time."""
+        return (self.offset_ms, 0, self.id) if self.answered_ms is None else (-1, self.answered_ms, self.id)
+
+    def held_by(self, agent: str, attempt: int) -> bool:
+        """Whether this attempt may still say something."""
+        return self.state in ("working", "input_required") and (self.agent, self.attempt) == (agent, attempt)
+
+    def note(self, what: str) -> None:
+        self.history = [*self.history, what][-MAX_HISTORY:]
+
+    def event(self, what: str, state: str = "", agent: str | None = None) -> Event:
+        """That something happens to it, with the state that it goes into."""
+        return Event(self.id, what, state or self.state, self.agent if agent is None else agent, self.attempt)
+
+
+class Model:
+    """The tasks and agents of one tenant."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.keys: dict[str, tuple[str, str]] = {}
+        """Of idempotency: to task id and fingerprint."""
+        self.asked: dict[str, list[str]] = {}
+        """Of requesters: the tasks that they asked for by themselves, newest first."""
+        self.slots: dict[str, int] = {}
+        """Of registered agents."""
+        self.patience: set[str] = set()
+        """Registered agents that said how long a task may wait for them."""
+        self.present: dict[str, bool] = {}
+        """Agents that count as seen, and whether that was lately."""
+        self.orphans: set[str] = set()
+        """Ended tasks whose children may not have ended."""
+        self.events: list[Event] = []
+
+    # What follows from the states.
+
+    def queue(self, agent: str) -> list[Task]:
+        """What waits for an agent, in order."""
+        return sorted((task for task in self.tasks.values() if task.queued and task.agent == agent), key=_place)
+
+    def working(self, agent: str) -> set[str]:
+        """What an agent works on."""
+        return {task.id for task in self.tasks.values() if task.state == "working" and task.agent == agent}
+
+    def loads(self) -> dict[str, int]:
+        """How much each agent has to do; an answered task counts in both places."""
+        counts: Counter[str] = Counter()
+        for task in self.tasks.values():
+            counts[task.agent] += task.queued + (task.state == "working")
+        return {agent: count for agent, count in counts.items() if count}
+
+    def asking(self, parent: str) -> set[str]:
+        """Children that ask something, as their parent knows."""
+        return {task.id for task in self.tasks.values() if task.parent == parent and task.asking}
+
+    def unassigned(self) -> list[Task]:
+        """What waits for an agent to be found."""
+        return [task for task in self.tasks.values() if task.state == "submitted" and not task.agent]
+
+    def expected(self) -> list[Task]:
+        """What is passed on to another agent if its own does not take it in time."""
+        return [task for task in self.tasks.values() if task.impatient and task.state == "submitted" and task.agent]
+
+    def alive(self) -> Iterator[Task]:
+        """Tasks that have not ended."""
+        return (task for task in self.tasks.values() if not task.ended)
+
+    # Those who ask.
+
+    def create(
+        self, task: Task, candidates: list[Candidate], key: str, fingerprint: str, cap: int
+    ) -> tuple[str, str, str, str, int]:
+        """Outcome, task id, state, agent, and how much the agent had to do before."""
+        if same := self.tasks.get(task.id):
+            return "known", same.id, same.state, same.agent, 0
+        if found := self.seen(key, fingerprint):
+            return found
+        if task.parent:
+            parent = self.tasks.get(task.parent)
+            if parent is None:
+                return "no_parent", "", "", "", 0
+            if parent.ended:
+                return "parent_ended", parent.id, parent.state, "", 0
+            task.deadline_passed = parent.deadline_passed
+        free = [candidate for candidate in candidates if len(self.queue(candidate.agent)) < cap]
+        if not free:
+            return "full", "", "", candidates[0].agent, 0
+        loads = self.loads()
+        task.agent = max(free, key=lambda c: c.fit + c.load_weight * max(0, 1 - loads.get(c.agent, 0) / c.slots)).agent
+        if task.parent:
+            self.tasks[task.parent].children.add(task.id)
+        else:
+            self.asked.setdefault(task.requester, []).insert(0, task.id)
+        self.events.append(task.event("created"))
+        task.note("created")
+        self.tasks[task.id] = task
+        if key:
+            self.keys[key] = (task.id, fingerprint)
+        self._waits(task)
+        return "created", task.id, "submitted", task.agent, loads.get(task.agent, 0)
+
+    def seen(self, key: str, fingerprint: str) -> tuple[str, str, str, str, int] | None:
+        """What a key stands for."""
+        id, was = self.keys.get(key, ("", ""))
+        task = self.tasks.get(id)
+        return ("known" if was == fingerprint else "other", id, task.state, task.agent, 0) if task else None
+
+    def answer(self, id: str, text: str, digest: str, place: int | None) -> list[str]:
+        task = self.tasks.get(id)
+        if task is None:
+            return ["missing"]
+        if task.state == "working" and task.answer == digest:
+            return ["again", task.state, task.agent]
+        if task.state != "input_required" or place not in (None, len(task.dialog)):
+            return ["not_asked", task.state, task.agent]
+        self.events.append(task.event("answered", "working"))
+        task.state, task.answer, task.asking, task.lease_passed, task.answered_ms = "working", digest, False, False, 0
+        task.dialog.append(text)
+        task.note("answered")
+        parent = self.tasks.get(task.parent)
+        if parent is not None and not parent.ended:
+            parent.answered_step = id
+        self._waits(task)
+        return ["answered", "working", task.agent]
+
+    def cancel(self, id: str) -> list[str]:
+        task = self.tasks.get(id)
+        if task is None:
+            return ["missing", "", ""]
+        if task.ended:
+            return ["ended", task.state, task.agent]
+        self.events.append(task.event("cancelled", "cancelled"))
+        self._finish(task, "cancelled", "cancelled", "cancelled")
+        return ["cancelled", "cancelled", task.agent]
+
+    def rate(self, id: str, score: str, comment: str) -> list[str]:
+        task = self.tasks.get(id)
+        if task is None:
+            return ["missing", "", ""]
+        told = [task.state, task.agent]
+        if task.state not in ("completed", "failed"):
+            return ["not_ended", *told]
+        if not task.agent:
+            return ["nobody", *told]
+        if task.rating == (score, comment):
+            return ["again", *told]
+        self.events.append(Event(id, "rated", agent=task.agent))
+        task.rating = (score, comment)
+        task.note("rated")
+        return ["rated", *told]
+
+    # Those who work.
+
+    def claim(self, agent: str, *, unlimited: bool) -> tuple[Task | None, bool]:
+        """The task that the agent gets, and whether it has as many as it takes."""
+        full = not unlimited and len(self.working(agent)) >= self.slots.get(agent, DEFAULT_SLOTS)
+        for task in self.queue(agent):
+            if task.answered_ms is not None:
+                task.answered_ms, task.redelivered, task.lease_passed = None, True, False
+                self.events.append(task.event("claimed"))
+                return task, False
+            if not full and not task.deadline_passed:
+                task.state, task.attempt = "working", task.attempt + 1
+                task.redelivered, task.lease_passed, task.progress = False, False, ""
+                self.events.append(task.event("claimed"))
+                task.note("claimed")
+                return task, False
+        return None, full
+
+    def give_back(self, id: str, agent: str, attempt: int) -> bool:
+        task = self.tasks.get(id)
+        if task is None or task.state != "working" or not task.held_by(agent, attempt):
+            return False
+        if task.redelivered:
+            self.events.append(task.event("answered"))
+            task.answered_ms = 0
+        else:
+            self.events.append(task.event("requeued", "submitted"))
+            task.state, task.answered_ms = "submitted", None
+            task.attempts += 1
+            task.note("not_delivered")
+        self._waits(task)
+        return True
+
+    def report(self, id: str, agent: str, attempt: int, progress: str, question: str) -> list[str]:
+        """Outcome and state."""
+        task = self.tasks.get(id)
+        if task is None:
+            return ["missing"]
+        if not task.held_by(agent, attempt):
+            return ["stale"]
+        if question and len(task.dialog) >= MAX_DIALOG:
+            return ["many_questions"]
+        if task.state == "working":
+            task.lease_passed = False
+        if progress or question:
+            state = "input_required" if question else task.state
+            self.events.append(task.event("question" if question else "progress", state))
+            task.note("question" if question else "progress")
+            task.state, task.progress = state, progress or task.progress
+        if question:
+            task.dialog.append(question)
+            task.answered_ms, task.asking = None, True
+        return ["ok", task.state]
+
+    def submit(self, id: str, agent: str, attempt: int, status: str, result: str) -> list[str]:
+        """Outcome and state."""
+        task = self.tasks.get(id)
+        if task is None:
+            return ["missing"]
+        outcome = f"{attempt}:{agent}:{status}"
+        if task.outcome == outcome:
+            return ["again", task.state]
+        if not task.held_by(agent, attempt):
+            return ["stale"]
+        task.outcome = outcome
+        if status == "declined" and not task.named and attempt < task.attempts:
+            self._requeue(task, "declined")
+            return ["requeued", "submitted"]
+        state = "completed" if status == "completed" else "failed"
+        self.events.append(task.event(state, state))
+        task.result = result
+        self._finish(task, state, "" if state == "completed" else status, status)
+        return ["ended", state]
+
+    # Time.
+
+    def lapse(self, id: str) -> str:
+        task = self.tasks.get(id)
+        if task is None or task.state != "working" or not task.lease_passed:
+            return ""
+        if task.attempt >= task.attempts:
+            self.events.append(task.event("failed", "failed"))
+            self._finish(task, "failed", "attempts", "lease_lapsed")
+            return "failed"
+        self._requeue(task, "lease_lapsed")
+        return "requeued"
+
+    def expire(self, id: str) -> bool:
+        task = self.tasks.get(id)
+        if task is None or task.ended or not task.deadline_passed:
+            return False
+        self.events.append(task.event("failed", "failed"))
+        self._finish(task, "failed", "deadline", "deadline")
+        return True
+
+    def assign(self, id: str, attempt: int, agent: str) -> bool:
+        task = self.tasks.get(id)
+        if task is None or task.state != "submitted" or task.agent or task.attempt != attempt:
+            return False
+        self.events.append(task.event("assigned", agent=agent))
+        task.agent = agent
+        task.note("assigned")
+        self._waits(task)
+        return True
+
+    def pass_on(self, id: str, agent: str, attempt: int, successor: str) -> bool:
+        task = self.tasks.get(id)
+        if task not in self.expected() or not task.ignored or (task.agent, task.attempt) != (agent, attempt):
+            return False
+        if successor:
+            self.events.append(task.event("passed_on", agent=successor))
+            task.passed.append(agent)
+            task.agent = successor
+            task.note("passed_on")
+        self._waits(task)
+        return bool(successor)
+
+    def fail(self, id: str, attempt: int) -> bool:
+        task = self.tasks.get(id)
+        if task is None or task.state != "submitted" or task.agent or task.attempt != attempt:
+            return False
+        self.events.append(task.event("failed", "failed"))
+        self._finish(task, "failed", "unroutable", "failed")
+        return True
+
+    def turn_away(self, id: str, agent: str) -> bool:
+        task = self.tasks.get(id)
+        if self.present.get(agent) or task is None or task.state != "submitted" or task.agent != agent:
+            return False
+        self._requeue(task, "agent_left")
+        return True
+
+    def forget_record(self, id: str) -> None:
+        """An ended task's time of being kept is over."""
+        del self.tasks[id]
+
+    # Agents.
+
+    def register(self, agent: str, slots: int, *, patient: bool) -> None:
+        self.events.append(Event(agent, "registered", agent=agent))
+        self.slots[agent], self.present[agent] = slots, True
+        self.patience.discard(agent)
+        if patient:
+            self.patience.add(agent)
+
+    def see(self, agent: str) -> None:
+        if agent not in self.present and agent in self.slots:
+            self.events.append(Event(agent, "online", agent=agent))
+        self.present[agent] = True
+
+    def go_offline(self, agent: str) -> None:
+        if self.present.get(agent) is not False:
+            return
+        if agent in self.slots:
+            self.events.append(Event(agent, "offline", agent=agent))
+        del self.present[agent]
+
+    def depart(self, agent: str) -> None:
+        """As a guest departs."""
+        if self.present.get(agent) is not False:
+            return
+        self.leave_network(agent)
+        if not any(task.state == "submitted" for task in self.queue(agent)):
+            del self.present[agent]
+
+    def leave_network(self, agent: str) -> bool:
+        if agent not in self.slots:
+            return False
+        self.events.append(Event(agent, "left", agent=agent))
+        del self.slots[agent]
+        self.patience.discard(agent)
+        return True
+
+    # What changes have in common.
+
+    def _waits(self, task: Task) -> None:
+        task.ignored = False
+        if task.agent.startswith(GUEST):
+            self.present.setdefault(task.agent, False)
+
+    def _requeue(self, task: Task, why: str) -> None:
+        self.events.append(task.event("requeued", "submitted"))
+        task.state, task.agent, task.answered_ms, task.asking = "submitted", "", None, False
+        task.note(why)
+
+    def _finish(self, task: Task, state: str, error: str, what: str) -> None:
+        task.state, task.error, task.answered_ms, task.asking = state, error, None, False
+        if task.children:
+            self.orphans.add(task.id)
+        task.note(what)
+
+
+def _place(task: Task) -> tuple[int, int, str]:
+    return task.place
