@@ -32,11 +32,19 @@ OUTBOX_CAP = 200_000
 class Store(Redis):
     """A client of Redis, and beside it the line on which scripts are called."""
 
-    line: RedisLine
+    _line: RedisLine | None = None
+
+    @property
+    def line(self) -> RedisLine:
+        """Made when it is first asked for: redis-py makes clients of this kind for single connections as well."""
+        if self._line is None:
+            self._line = RedisLine(self.connection_pool)
+        return self._line
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Leave."""
-        await self.line.close()
+        if self._line is not None:
+            await self._line.close()
         await super().aclose(close_connection_pool)
 
 
@@ -59,9 +67,7 @@ def connect_redis(url: str, max_connections: int = 64) -> Redis:
         # server has closed, and after a restart of Redis the first call of each would fail.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    store = cast("Store", Store.from_pool(pool))
-    store.line = RedisLine(pool)
-    return store
+    return Store.from_pool(pool)
 
 
 def key(tenant: str, *parts: str) -> str:

@@ -75,7 +75,7 @@ else
   local asked = prefix .. ':asked:' .. requester
   redis.call('LPUSH', asked, task_id)
   redis.call('LTRIM', asked, 0, MAX_ASKED - 1)
-  redis.call('PEXPIRE', asked, int(math.max(redis.call('PTTL', asked), deadline - now + retention_ms)))
+  redis.call('PEXPIRE', asked, int(deadline - now + retention_ms))
 end
 if idempotency ~= '' then redis.call('SET', idem, task_id .. ' ' .. fingerprint, 'EX', IDEMPOTENCY_S) end
 note(task_id, now, 'created', agent, 0, '')

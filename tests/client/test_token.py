@@ -39,7 +39,10 @@ async def test_a_hub_holds_the_token_to_its_scope(locked_hub: GatewayProcess) ->
     async with Bridge.start("--url", locked_hub.ws_url, "--token", token) as bridge:
         await bridge.initialize()
         names = {tool["name"] for tool in (await bridge.ask("tools/list"))["result"]["tools"]}
-        assert names == {"list_agents", "get_task"}
+        # Other tests may have plug-ins there, whose tools need no scope; the hub's own all need one.
+        own = {"register_agent", "leave_network", "route_to_agent", "receive_tasks", "submit_result", "share_context"}
+        assert names >= {"list_agents", "get_task"}
+        assert not names & own
 
 
 @pytest.mark.parametrize("wrong", [{"JWT_AUDIENCE": "other"}, {"JWT_ISSUER": ""}, {"JWT_SECRET": SECRET[::-1]}])
