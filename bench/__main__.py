@@ -46,8 +46,8 @@ deadline, trace and request id.
         """
 20 clients with 4 calls in flight each, all on the same machine. The gateway checks each client's token, counts, times
 and traces (unsampled), and the service checks the arguments against the tool's model, as users run it. The official
-Python SDK's server has a one-line tool in its own process, no authentication and no bus behind it, and runs on the
-same uvicorn, uvloop and httptools.
+Python SDK's server has a one-line tool in its own process, no authentication and no bus behind it, and runs on
+uvicorn with uvloop and httptools, of which the gateway has all but the HTTP connections.
 """,
         tool_call.measure,
         4000,
