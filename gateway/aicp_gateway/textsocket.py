@@ -1,4 +1,4 @@
-"""A WebSocket that carries text: takes the connection over from uvicorn, without ASGI in between.
+"""A WebSocket that carries text: takes a connection over that began as HTTP, without ASGI in between.
 
 An idle connection is this object and the frame parser of `websockets`: no task, no queue, no timer, and nothing of its
 handshake. As an ASGI application it took nearly four times as much memory: 26.9 KiB, now 7.1 (`make bench`).
