@@ -2,8 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Protocol, Self, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, Self, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,8 +19,12 @@ _FIN = 0x80
 PATIENCE_S = 60.0
 
 
-class _Result(msgspec.Struct, rename="camel"):
+class Result(msgspec.Struct, rename="camel"):
+    """Of a request."""
+
     is_error: bool = False
+    structured_content: msgspec.Raw = msgspec.Raw()
+    """JSON of what a tool returned."""
 
 
 class _Message(msgspec.Struct):
@@ -28,7 +32,7 @@ class _Message(msgspec.Struct):
 
     id: int | None = None
     method: str = ""
-    result: _Result | None = None
+    result: Result | None = None
 
 
 _decode = msgspec.json.Decoder(_Message).decode
@@ -62,7 +66,7 @@ def frame(opcode: int, payload: bytes) -> bytes:
 class Client(Protocol):
     """What sends requests."""
 
-    async def request(self, method: str, params: object) -> None:
+    async def request(self, method: str, params: object) -> Result | None:
         """Send a request and wait for its result, which is looked at only to see that it is one.
 
         Raises:
@@ -82,7 +86,7 @@ class WebSocketClient(asyncio.Protocol):
         self._open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._buffer = b""
         self._ids = 0
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, asyncio.Future[Result | None]] = {}
         self.closed = False
 
     @classmethod
@@ -128,14 +132,14 @@ class WebSocketClient(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def request(self, method: str, params: object) -> None:
+    async def request(self, method: str, params: object) -> Result | None:
         """See `Client.request`."""
         self._ids += 1
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
         self._waiting[self._ids] = answered
         message = {"jsonrpc": "2.0", "id": self._ids, "method": method, "params": params}
         self._write(frame(_TEXT, _encode(message)))
-        await answered
+        return await answered
 
     def notify(self, method: str) -> None:
         """Send a notification."""
@@ -203,12 +207,13 @@ class WebSocketClient(asyncio.Protocol):
             if self._on_notification is not None:
                 self._on_notification(message.method)
         elif message.id is not None:
-            self._waiting.pop(message.id).set_result(None)
+            self._waiting.pop(message.id).set_result(message.result)
 
     def _fail(self, error: Exception) -> None:
-        for waiting in (self._open, *self._waiting.values()):
-            if not waiting.done():
-                waiting.set_exception(error)
+        waiting: Iterable[asyncio.Future[Any]] = (self._open, *self._waiting.values())
+        for one in waiting:
+            if not one.done():
+                one.set_exception(error)
         self._waiting.clear()
 
     def _write(self, data: bytes) -> None:
@@ -249,12 +254,14 @@ class HttpClient(asyncio.Protocol):
         """From now on, send the session that the last answer named."""
         self._head += b"Mcp-Session-Id: %b\r\n" % self._session
 
-    async def request(self, method: str, params: object) -> None:
+    async def request(self, method: str, params: object) -> Result | None:
         """See `Client.request`."""
         id = next(self._ids)
         body = _encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
-        if _answer(await self._post(body)).id != id:
+        message = _answer(await self._post(body))
+        if message.id != id:
             raise RuntimeError("the answer is for another request")
+        return message.result
 
     async def _post(self, body: bytes) -> bytes:
         if self._transport is None or self._transport.is_closing():

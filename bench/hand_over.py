@@ -1,57 +1,137 @@
 """The whole loop: a task is routed, claimed, done, and its requester has the result, durably, through a gateway."""
 
 import asyncio
-import json
-from contextlib import AsyncExitStack
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
+
+from aicp_common.cancellation import end
+from aicp_common.store import connect_redis, key
+from bench.clients import WebSocketClient
 from bench.rounds import Contestant, Work, table, take_turns
-from tests.gateway.client import RawClient
+from bench.servers import INITIALIZE
 from tests.support.processes import Backend, GatewayProcess, ServiceProcess
 
-PAIRS = 16
+PAIRS = 64
+FINISHED = 1_000_000
+"""Tasks that have ended before."""
+
+_CHUNK = 10_000
+_COPY = """
+local prefix, id = KEYS[1] .. ':task:', ARGV[1]
+for number = ARGV[2], ARGV[3] do
+  redis.call('COPY', prefix .. id, prefix .. id .. number)
+  redis.call('COPY', prefix .. id .. ':history', prefix .. id .. number .. ':history')
+end
+"""
+
+
+class _Task(msgspec.Struct):
+    task_id: str
+    attempt: int
+
+
+class _Received(msgspec.Struct):
+    tasks: list[_Task]
+
+
+class _Routed(msgspec.Struct):
+    status: str
+    task_id: str
 
 
 async def measure(backend: Backend, rounds: int, operations: int) -> str:
     """`PAIRS` requesters, each with a worker of its own, all on this machine."""
+    folder = backend.folder / "second"
+    folder.mkdir()
+    second = Backend(folder)
+    second.start()
+    try:
+        async with _loops(backend) as empty, _loops(second) as full:
+            await _remember(second, await _hand_over(*full[0]), FINISHED)
+            contestants = [
+                Contestant("an empty Redis", list(map(_work, empty))),
+                Contestant(f"{FINISHED:,} finished tasks", list(map(_work, full))),
+            ]
+            await take_turns(contestants, rounds, operations)
+    finally:
+        second.stop()
+    return table(contestants)
+
+
+def _work(pair: tuple[WebSocketClient, str]) -> Work:
+    async def work() -> None:
+        await _hand_over(*pair)
+
+    return work
+
+
+@contextlib.asynccontextmanager
+async def _loops(backend: Backend) -> AsyncIterator[list[tuple[WebSocketClient, str]]]:
+    """A hub with its workers at work; who asks for something, and the capability of the one who does it."""
     services = [ServiceProcess("statehub", backend).start(), ServiceProcess("router", backend).start()]
     gateway = GatewayProcess(backend, {"REQUIRED_SERVICES": "router,statehub"}, module="aicp_gateway")
     gateway.start()
-    for service in (*services, gateway):
-        service.wait()
     working: list[asyncio.Task[None]] = []
     try:
-        async with AsyncExitStack() as stack:
-            loops: list[Work] = []
-            for number in range(PAIRS):
-                requester = await stack.enter_async_context(RawClient.connect(gateway.ws_url, f"asks-{number}"))
-                worker = await stack.enter_async_context(RawClient.connect(gateway.ws_url, f"works-{number}"))
-                await requester.initialize()
-                await worker.initialize()
-                await worker.call("register_agent", capabilities=[f"skill-{number}"], description="Answers at once.")
-                working.append(asyncio.create_task(_work(worker)))
-
-                async def hand_over(requester: RawClient = requester, number: int = number) -> None:
-                    routed = await requester.call(
-                        "route_to_agent", message="do it", target_capabilities=[f"skill-{number}"], wait_s=20
-                    )
-                    if routed["status"] != "completed":
-                        raise RuntimeError(json.dumps(routed))
-
-                loops.append(hand_over)
-            contestants = [Contestant("route, claim, submit, result", loops)]
-            await take_turns(contestants, rounds, operations)
-            return table(contestants)
+        for service in (*services, gateway):
+            service.wait()
+        asking = []
+        for number in range(PAIRS):
+            worker = await _session(gateway.ws_url, f"works-{number}")
+            skill = f"skill-{number}"
+            await _call(worker, "register_agent", capabilities=[skill], description="Answers at once.")
+            working.append(asyncio.create_task(_answer_for_ever(worker)))
+            asking.append((await _session(gateway.ws_url, f"asks-{number}"), skill))
+        yield asking
     finally:
-        for task in working:
-            task.cancel()
+        await end(working)
         gateway.stop()
-        for service in reversed(services):
-            service.stop()
+        for started in reversed(services):
+            started.stop()
 
 
-async def _work(worker: RawClient) -> None:
+async def _session(url: str, agent: str) -> WebSocketClient:
+    client = await WebSocketClient.connect(f"{url}?agent={agent}", {})
+    await client.request("initialize", INITIALIZE)
+    client.notify("notifications/initialized")
+    return client
+
+
+async def _call(client: WebSocketClient, tool: str, **arguments: Any) -> msgspec.Raw:
+    result = await client.request("tools/call", {"name": tool, "arguments": arguments})
+    assert result is not None
+    return result.structured_content
+
+
+async def _hand_over(requester: WebSocketClient, skill: str) -> str:
+    """One loop; the task's id."""
+    said = await _call(requester, "route_to_agent", message="do it", target_capabilities=[skill], wait_s=20)
+    routed = msgspec.json.decode(said, type=_Routed)
+    if routed.status != "completed":
+        raise RuntimeError(bytes(said).decode())
+    return routed.task_id
+
+
+async def _answer_for_ever(worker: WebSocketClient) -> None:
     while True:
-        for task in (await worker.call("receive_tasks", wait_s=30))["tasks"]:
-            await worker.call(
-                "submit_result", task_id=task["task_id"], attempt=task["attempt"], status="completed", result="done"
+        received = msgspec.json.decode(await _call(worker, "receive_tasks", wait_s=30), type=_Received)
+        for task in received.tasks:
+            await _call(
+                worker, "submit_result", task_id=task.task_id, attempt=task.attempt, status="completed", result="done"
             )
+
+
+async def _remember(backend: Backend, task_id: str, count: int) -> None:
+    """Let the store hold `count` more tasks like this finished one."""
+    redis = connect_redis(backend.redis_url)
+    tenant = "default"
+    try:
+        if not await redis.exists(key(tenant, "task", task_id)):
+            raise RuntimeError(f"there is no task {task_id}")
+        for start in range(0, count, _CHUNK):
+            await redis.eval(_COPY, 1, key(tenant), task_id, start, start + _CHUNK - 1)
+    finally:
+        await redis.aclose()

@@ -20,7 +20,7 @@ from aicp_common import subjects
 from aicp_common.cancellation import end
 from aicp_common.envelope import Envelope, pack
 from aicp_common.errors import AicpError, DeadlineExceeded, TooLarge, Unavailable, decode_error
-from aicp_common.natsclient import NatsClient
+from aicp_common.natsclient import NatsClient, Take
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Bus:
             raise Unavailable(f"NATS cannot be reached: {error}", hint="look at NATS_URL") from error
         finally:
             await end([connecting, refused])
-        await self.client.take_answers(self._inbox + "*", self._on_answer)
+        await self.client.take(self._inbox + "*", self._on_answer)
         self._connected.set()
 
     async def close(self) -> None:
@@ -175,6 +175,7 @@ class Bus:
         body: bytes,
         *,
         hands_on: bool = False,
+        repeatable: bool = False,
         on_interim: OnInterim | None = None,
     ) -> Reply:
         """Call `method` of whichever worker of `service` is free, and wait for its answer.
@@ -185,6 +186,8 @@ class Bus:
             envelope: Who calls, until when.
             body: JSON.
             hands_on: The caller hands the reply on to somebody else, and does `acknowledge` itself once that is done.
+            repeatable: To do it twice is to do it once: when its worker dies, or the connection breaks, another worker
+                is called, once.
             on_interim: Called for each message that the service sends before its answer.
 
         Raises:
@@ -197,7 +200,13 @@ class Bus:
         payload = pack(envelope, body)
         if len(payload) > self.client.max_payload:
             raise TooLarge(f"the message has {len(payload)} bytes", expected=f"at most {self.client.max_payload}")
-        answer = await self._request_patiently(service, method, envelope, payload, on_interim)
+        try:
+            answer = await self._request_patiently(service, method, envelope, payload, on_interim)
+        except _Lost:
+            if not repeatable or envelope.remaining_s() < 1:
+                raise
+            # Once: a call of which workers die is not to end them all.
+            answer = await self._request_patiently(service, method, envelope, payload, on_interim)
         headers = answer.headers
         if not (headers or answer.receipt):
             return Reply(answer.data)
@@ -205,7 +214,7 @@ class Bus:
             raise decode_error(answer.data)
         origin, kind = headers.get(TRACE_HEADER), headers.get(KIND_HEADER, COMPLETE)
         if answer.receipt and not hands_on:
-            await self.acknowledge(answer.receipt, taken=True)
+            self.acknowledge(answer.receipt, taken=True)
             return Reply(answer.data, origin, kind=kind)
         return Reply(answer.data, origin, answer.receipt, kind)
 
@@ -245,11 +254,11 @@ class Bus:
             raise NoRespondersError
         return answer
 
-    async def _on_answer(self, subject: str, receipt: str, data: bytes, headers: Mapping[str, str] | None) -> None:
+    def _on_answer(self, subject: str, receipt: str, data: bytes, headers: Mapping[str, str] | None) -> None:
         waiting = self._waiting.get(subject[len(self._inbox) :])
         if waiting is None or waiting.answer.done():
             if receipt:
-                await self.acknowledge(receipt, taken=False)
+                self.acknowledge(receipt, taken=False)
         elif headers is None:
             waiting.answer.set_result(_Answer(data, receipt))
         elif BEAT_HEADER in headers:
@@ -302,9 +311,9 @@ class Bus:
         finally:
             del self._waiting[token]
 
-    async def acknowledge(self, receipt: str, *, taken: bool) -> None:
+    def acknowledge(self, receipt: str, *, taken: bool) -> None:
         """Tell the sender of a reply that must not get lost whether somebody has it."""
-        await self.publish(receipt, _TAKEN if taken else _NOT_TAKEN)
+        self.say(receipt, _TAKEN if taken else _NOT_TAKEN)
 
     async def _wait_connected(self, envelope: Envelope) -> None:
         patience_s = min(RECONNECT_PATIENCE_S, max(envelope.remaining_s(), 0))
@@ -314,14 +323,25 @@ class Bus:
             raise Unavailable("the message bus (NATS) is away", hint="try again in a few seconds") from None
 
     async def publish(self, subject: str, body: bytes = b"") -> None:
-        """Publish, at most once, to whoever listens now. A lost message may only ever be a delay.
+        """Publish, at most once, to whoever listens now; waits while more than the limit is unsent.
 
-        Never raises for a bus that is away: state is written elsewhere, this only says that it was.
+        Never raises for a bus that is away: a lost message may only ever be a delay, for state is written elsewhere.
         """
         try:
             await self.client.publish(subject, body)
         except (ConnectionClosedError, OutboundBufferLimitError) as error:
-            log.warning("a signal was not published", extra={"subject": subject, "error": repr(error)})
+            _not_published(subject, error)
+
+    def say(self, subject: str, body: bytes = b"") -> None:
+        """Publish a few bytes, as `publish` does, without waiting."""
+        try:
+            self.client.send(subject, body)
+        except (ConnectionClosedError, OutboundBufferLimitError) as error:
+            _not_published(subject, error)
+
+    async def take(self, subject: str, taker: Take) -> None:
+        """Have `taker` called for each message, in order, where it is read. It must not wait."""
+        await self.client.take(subject, taker)
 
     async def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]], queue: str = "") -> Subscription:
         """Call `handler` for each message, one after the other; it must not wait for long."""
@@ -371,7 +391,7 @@ class Bus:
             log.warning("NATS went away", extra={"calls_in_flight": len(self._waiting)})
         # Whether these calls or their answers were lost cannot be known, and waiting for the deadline helps nobody.
         for waiting in self._waiting.values():
-            waiting.fail(Unavailable("the message bus (NATS) went away while the call was under way", hint=_UNKNOWN))
+            waiting.fail(_Lost("the message bus (NATS) went away while the call was under way", hint=_UNKNOWN))
 
     async def _on_reconnect(self) -> None:
         self._connected.set()
@@ -387,7 +407,15 @@ class Bus:
         log.log(level, "NATS: %s", self._last_error)
 
 
+def _not_published(subject: str, error: Exception) -> None:
+    log.warning("a signal was not published", extra={"subject": subject, "error": repr(error)})
+
+
 _UNKNOWN = "it may or may not have been done: look before you do it again"
+
+
+class _Lost(Unavailable):
+    """A call of which nobody knows whether it was done."""
 
 
 class _Waiting:
@@ -418,7 +446,5 @@ class _Waiting:
             )
         elif now - self.heard_at >= self.patience_s:
             self.fail(
-                Unavailable(
-                    f"the worker of {self.service!r} that took the call {self.method!r} has died", hint=_UNKNOWN
-                )
+                _Lost(f"the worker of {self.service!r} that took the call {self.method!r} has died", hint=_UNKNOWN)
             )

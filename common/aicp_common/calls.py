@@ -8,7 +8,6 @@ from typing import cast
 
 import msgspec
 from nats.aio.msg import Msg
-from nats.micro.request import Request
 
 from aicp_common.asking import InputRequired, keep
 from aicp_common.bus import BEAT_HEADER, COMPLETE, INPUT_REQUIRED, KIND_HEADER, TRACE_HEADER, Bus
@@ -27,6 +26,7 @@ from aicp_common.errors import (
 from aicp_common.logs import current_request_id, current_traceparent
 from aicp_common.metrics import CALL_SECONDS, CALLS, CALLS_IN_FLIGHT
 from aicp_common.overtaken import Overtaken
+from aicp_common.request import Request
 from aicp_common.tracing import span, tracing_enabled
 
 log = logging.getLogger(__name__)
@@ -76,19 +76,19 @@ class Calls:
         """How many there are."""
         return len(self._working)
 
-    def handler(self, name: str, answer: Answering, *, is_tool: bool) -> Callable[[Request], Awaitable[None]]:
-        """What nats.micro calls for each call of the method `name`. Errors of a tool are results, others are errors."""
+    def beginner(self, name: str, answer: Answering, *, is_tool: bool) -> Callable[[Request], None]:
+        """What begins with each call of the method `name`. Errors of a tool are results, others are errors."""
 
-        async def handle(request: Request) -> None:
-            # nats.micro waits for a handler before it takes the next message, and some of ours wait for 40 s.
+        def begin_with(request: Request) -> None:
             if len(self._working) >= MAX_IN_FLIGHT:
-                await self._fail(request, is_tool, Busy(f"this {self._service} has {MAX_IN_FLIGHT} calls in flight"))
-                return
-            task = asyncio.create_task(self._answer(name, is_tool, answer, request))
+                busy = Busy(f"this {self._service} has {MAX_IN_FLIGHT} calls in flight")
+                task = asyncio.create_task(self._fail(request, is_tool, busy))
+            else:
+                task = asyncio.create_task(self._answer(name, is_tool, answer, request))
             self._working.add(task)
             task.add_done_callback(self._working.discard)
 
-        return handle
+        return begin_with
 
     async def _answer(
         self,
@@ -164,7 +164,7 @@ class Calls:
             return
         taken = False
         try:
-            taken = await self._bus.deliver(request._msg.reply, reply.body, headers)
+            taken = await self._bus.deliver(request.reply, reply.body, headers)
         finally:
             if not taken:
                 log.info("nobody took the reply, what it handed over goes back")

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from nats.micro.request import Request
-
 from aicp_common.asking import InputRequired, recall
 from aicp_common.bus import INTERIM_HEADER
 from aicp_common.envelope import Envelope, encode_json
+from aicp_common.request import Request
 
 PROGRESS = "progress"
 LOG = "log"

@@ -25,15 +25,17 @@ class RedisLine:
 
     Args:
         pool: Makes the connection.
+        texts: Whether replies are texts, read as UTF-8; otherwise they are bytes.
     """
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, *, texts: bool = True) -> None:
         self._pool = pool
+        self._texts = texts
         self._wire: _Wire | None = None
         self._connecting: asyncio.Task[_Wire] | None = None
 
     async def call(self, *command: str | int | float) -> Any:
-        """The reply to a command; texts are UTF-8.
+        """The reply to a command.
 
         Raises:
             ResponseError: Redis refuses it.
@@ -47,6 +49,11 @@ class RedisLine:
         if isinstance(reply, ResponseError):
             raise reply
         return reply
+
+    @property
+    def stands(self) -> bool:
+        """Whether the connection of the last call is still the one of the next."""
+        return self._wire is not None and not self._wire.closed
 
     async def close(self) -> None:
         """Leave. What is under way fails."""
@@ -64,21 +71,23 @@ class RedisLine:
     async def _connect(self) -> "_Wire":
         connection = cast("AbstractConnection", self._pool.make_connection())  # type: ignore[no-untyped-call]
         await connection.connect()  # type: ignore[no-untyped-call]
-        self._wire = _Wire(connection)
+        self._wire = _Wire(connection, texts=self._texts)
         return self._wire
 
 
 class _Wire(asyncio.Protocol):
     """One connection, from the moment on when redis-py has greeted Redis."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, *, texts: bool) -> None:
         writer = connection._writer
         assert writer is not None
         # It would close its connection when it is forgotten.
         self._connection = connection
         self._transport = cast("asyncio.Transport", writer.transport)
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(replyError=ResponseError, encoding="utf-8", errors="surrogateescape")
+        self._reader = hiredis.Reader(
+            replyError=ResponseError, encoding="utf-8" if texts else None, errors="surrogateescape" if texts else None
+        )
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._unsent: list[bytes] = []
         self._heard_at = 0.0

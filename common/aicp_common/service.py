@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic
 
 import nats.micro
@@ -25,6 +25,8 @@ from aicp_common.envelope import Envelope, Principal
 from aicp_common.errors import AicpError
 from aicp_common.logs import configure_logs
 from aicp_common.metrics import BUS_CONNECTED, LOOP_FAILURES
+from aicp_common.natsclient import Take
+from aicp_common.request import Request
 from aicp_common.settings import EXIT_CONFIG, Settings, SettingsError, SettingsT, load_settings_or_exit
 from aicp_common.store import Tenants, connect_redis, ping
 from aicp_common.surface import Delivery, Raw, Surface
@@ -54,6 +56,7 @@ class Service(Surface, Generic[SettingsT]):
         self._background: dict[str, Background] = {}
         self._at_start: list[Background] = []
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]], str]] = []
+        self._signals: list[tuple[str, Take]] = []
         self._after_start: list[Background] = []
         self._at_stop: list[Background] = []
         self._checks: list[Callable[[], Awaitable[dict[str, Any]]]] = []
@@ -66,6 +69,10 @@ class Service(Surface, Generic[SettingsT]):
     def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]], *, shared: bool = False) -> None:
         """Listen on a subject: every worker, or with `shared` one worker of the service for each message."""
         self._subscriptions.append((subject, handler, self.name if shared else ""))
+
+    def hear(self, subject: str, taker: Take | None = None) -> None:
+        """Let signals on `subject` wake those who wait in `waiters`, or go to `taker`, which must not wait."""
+        self._signals.append((subject, taker or self.waiters.on_signal))
 
     def at_start(self, function: Background) -> None:
         """Run once, when bus and Redis are connected and before the first call."""
@@ -125,6 +132,8 @@ class Service(Surface, Generic[SettingsT]):
             micro = await self._register()
             for subject, handler, queue in self._subscriptions:
                 await self.bus.subscribe(subject, handler, queue)
+            for subject, taker in self._signals:
+                await self.bus.take(subject, taker)
             await self.bus.subscribe(subjects.ANNOUNCE_REQUEST, self._on_announce_request)
             await self.bus.subscribe(subjects.CANCEL, self._calls.on_cancel)
             await self.bus.flush()
@@ -200,9 +209,25 @@ class Service(Surface, Generic[SettingsT]):
             metadata={"instance": self.instance, "tools": " ".join(sorted(self.tools))},
         )
         for name, answer in self.methods.items():
-            handler = self._calls.handler(name, answer, is_tool=name in self.tools)
-            await micro.add_endpoint(name=name, subject=subjects.call(self.name, name), handler=handler)
+            begin = self._calls.beginner(name, answer, is_tool=name in self.tools)
+            await self._add_endpoint(micro, name, begin)
         return micro
+
+    async def _add_endpoint(self, micro: nats.micro.Service, name: str, begin: Callable[[Request], None]) -> None:
+        client = self.bus.client
+
+        async def early(request: nats.micro.Request) -> None:
+            begin(Request(client, request._msg.reply, request.data))
+
+        def take(subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None) -> None:
+            # What those see who ask for this service's statistics.
+            endpoint._num_requests += 1
+            begin(Request(client, reply, data))
+
+        await micro.add_endpoint(name=name, subject=subjects.call(self.name, name), handler=early)
+        endpoint = micro._endpoints[-1]
+        assert endpoint._subscription is not None
+        client.divert(endpoint._subscription, take)
 
     async def _keep_running(self, name: str, function: Background) -> None:
         while True:

@@ -5,10 +5,8 @@ import contextlib
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
-
-from nats.aio.msg import Msg
 
 from aicp_common.bus import Bus
 
@@ -30,16 +28,16 @@ class Waiters:
         self._closed = False
         self._own = f" #{secrets.token_hex(4)}".encode()
 
-    async def on_signal(self, message: Msg) -> None:
-        """The handler of the pattern subscription."""
-        if not message.data.endswith(self._own):
-            self.wake(message.subject, message.data)
+    def on_signal(self, subject: str, reply: str, said: bytes, headers: Mapping[str, str] | None) -> None:
+        """Takes the messages of the pattern subscription."""
+        if not said.endswith(self._own):
+            self.wake(subject, said)
 
-    async def tell(self, bus: Bus, subject: str, said: str = "") -> None:
+    def tell(self, bus: Bus, subject: str, said: str = "") -> None:
         """Let all who wait for `subject` look again: those of this process at once, the others by a signal."""
         words = said.encode()
         self.wake(subject, words)
-        await bus.publish(subject, words + self._own)
+        bus.say(subject, words + self._own)
 
     def wake(self, subject: str, said: bytes = b"") -> None:
         """Let all who wait for `subject` look again, unless they know from what is `said` that they need not."""

@@ -30,7 +30,7 @@ def build(service: Service[StatehubSettings]) -> None:
     relay = Relay(service)
 
     async def on_signal(message: Msg) -> None:
-        await service.waiters.on_signal(message)
+        service.waiters.on_signal(message.subject, message.reply, message.data, message.headers)
         await expiry.on_signal(message)
         relay.hint(message.subject.split(".")[3])
 

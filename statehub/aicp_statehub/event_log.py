@@ -5,16 +5,16 @@ import contextlib
 import itertools
 import logging
 import secrets
+from collections.abc import Mapping
 
 import msgspec
 import nats
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from aicp_common import subjects
 from aicp_common.errors import TooLarge, Unavailable
+from aicp_common.natsclient import NatsClient
 from aicp_statehub.event import MESSAGE_ID_HEADER, Event
 from aicp_statehub.settings import DUPLICATE_WINDOW_S, StatehubSettings
 
@@ -40,7 +40,40 @@ class _Ack(msgspec.Struct):
 _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
-class _Connection(Client):
+class Appending:
+    """Events that are on their way into the log, and what has become of each."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[bool | Exception | None] = []
+        """Of each event, in order: True if the log had it already, False if it has it now, why it was not stored
+        (`TooLarge`, `Unavailable`), or None: it has not said yet."""
+        self._open = 0
+        self._settled = asyncio.Event()
+
+    def expect(self) -> int:
+        """One more event; its place."""
+        self.outcomes.append(None)
+        self._open += 1
+        return len(self.outcomes) - 1
+
+    def settle(self, place: int, outcome: bool | Exception) -> None:
+        """What has become of the event in this place."""
+        if self.outcomes[place] is None:
+            self.outcomes[place] = outcome
+            self._open -= 1
+            if self._open == 0:
+                self._settled.set()
+
+    async def settled(self, patience_s: float) -> None:
+        """Wait until there is an outcome of each, `patience_s` at most."""
+        if self._open:
+            self._settled.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self._settled.wait()
+
+
+class _Connection(NatsClient):
     """A client that gives up what waits in its buffer when the connection breaks.
 
     nats-py would try to send it over the broken one, which uvloop refuses, and that leaves the client half closed,
@@ -67,7 +100,7 @@ class EventLog:
         self._client = _Connection()
         self._inbox = f"_INBOX.{secrets.token_hex(12)}."
         self._numbers = itertools.count()
-        self._waiting: dict[str, asyncio.Future[bool]] = {}
+        self._waiting: dict[str, tuple[Appending, int]] = {}
         self._last_error: Exception | None = None
         self.closed = asyncio.Event()
         """Set when the connection is gone for good."""
@@ -97,18 +130,19 @@ class EventLog:
                 closed_cb=self._on_closed,
                 error_cb=self._on_error,
             )
-            await self._client.subscribe(self._inbox + "*", cb=self._on_ack)
+            await self._client.take(self._inbox + "*", self._on_ack)
             await self._ensure_stream()
         except (TimeoutError, OSError, nats.errors.Error) as error:
             await self.close()
             why = self._last_error if isinstance(error, nats.errors.NoServersError) else None
             raise Unavailable(_explain(why or error)) from error
 
-    async def append(self, event: Event) -> "asyncio.Future[bool]":
+    def append(self, event: Event, appending: Appending) -> None:
         """Send an event; those sent over one connection are stored in this order.
 
-        Returns:
-            A future: True if the log had the event already. Raises `Unavailable` where it was not stored.
+        Args:
+            event: Which.
+            appending: Hears what has become of it.
 
         Raises:
             TooLarge: the event does not fit on the bus.
@@ -119,16 +153,11 @@ class EventLog:
         if not self._client.is_connected:
             raise Unavailable("the connection to NATS broke")
         token = str(next(self._numbers))
-        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = stored
         try:
-            await self._client.publish(
-                event.subject, event.body, reply=self._inbox + token, headers={MESSAGE_ID_HEADER: event.event_id}
-            )
+            self._client.send(event.subject, event.body, self._inbox + token, {MESSAGE_ID_HEADER: event.event_id})
         except nats.errors.Error as error:
-            self._waiting.pop(token, None)
             raise Unavailable(f"the connection to NATS broke: {_explain(error)}") from error
-        return stored
+        self._waiting[token] = appending, appending.expect()
 
     async def close(self) -> None:
         """Give up the connection; what waits for an acknowledgement fails."""
@@ -147,33 +176,14 @@ class EventLog:
     def _fail_all(self) -> None:
         self.closed.set()
         waiting, self._waiting = self._waiting, {}
-        for stored in waiting.values():
-            if not stored.done():
-                stored.set_exception(Unavailable("the connection to NATS broke"))
-                stored.exception()  # nobody may be left to ask for it
+        for appending, place in waiting.values():
+            appending.settle(place, Unavailable("the connection to NATS broke"))
 
-    async def _on_ack(self, message: Msg) -> None:
-        stored = self._waiting.pop(message.subject[len(self._inbox) :], None)
-        if stored is None or stored.done():
-            return
-        if message.headers is not None and message.headers.get("Status") == "503":
-            stored.set_exception(
-                Unavailable(f"no stream takes events: JetStream is off or {subjects.EVENT_STREAM} was removed")
-            )
-            return
-        try:
-            ack = _decode_ack(message.data)
-        except msgspec.MsgspecError as error:
-            stored.set_exception(Unavailable(f"JetStream's acknowledgement cannot be read: {error}"))
-            return
-        if ack.error is None:
-            stored.set_result(ack.duplicate)
-        elif ack.error.err_code == TOO_LARGE:
-            stored.set_exception(TooLarge(f"JetStream refuses the event: {ack.error.description}"))
-        else:
-            stored.set_exception(
-                Unavailable(f"JetStream refuses events: {ack.error.description} ({ack.error.err_code})")
-            )
+    def _on_ack(self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None) -> None:
+        found = self._waiting.pop(subject[len(self._inbox) :], None)
+        if found is not None:
+            appending, place = found
+            appending.settle(place, _outcome(data, headers))
 
     async def _ensure_stream(self) -> None:
         wanted = {
@@ -202,6 +212,21 @@ class EventLog:
             except APIError as error:
                 # It takes events all the same; losing them over its limits would be worse.
                 log.warning("the stream %s keeps its old limits: %s", subjects.EVENT_STREAM, _explain(error))
+
+
+def _outcome(data: bytes, headers: Mapping[str, str] | None) -> bool | Exception:
+    """What an acknowledgement says; see `Appending.outcomes`."""
+    if headers is not None and headers.get("Status") == "503":
+        return Unavailable(f"no stream takes events: JetStream is off or {subjects.EVENT_STREAM} was removed")
+    try:
+        ack = _decode_ack(data)
+    except msgspec.MsgspecError as error:
+        return Unavailable(f"JetStream's acknowledgement cannot be read: {error}")
+    if ack.error is None:
+        return ack.duplicate
+    if ack.error.err_code == TOO_LARGE:
+        return TooLarge(f"JetStream refuses the event: {ack.error.description}")
+    return Unavailable(f"JetStream refuses events: {ack.error.description} ({ack.error.err_code})")
 
 
 def _explain(error: Exception) -> str:

@@ -1,13 +1,16 @@
 """The outboxes of tenants in Redis: reading what waits, removing what was relayed."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
 
-from aicp_common.store import key, redis_errors
+from aicp_common.redisline import RedisLine
+from aicp_common.store import Store, key, redis_errors
 
 DEAD_LETTERS_CAP = 1000
 """Entries of a tenant that could not be relayed and are kept to look at."""
@@ -35,28 +38,34 @@ def dead_letters(tenant: str) -> str:
 
 
 async def read_waiting(
-    redis: Redis, tenants: Sequence[str], after: Mapping[str, str], limit: int, block_ms: int
+    line: RedisLine, tenants: Sequence[str], after: Mapping[str, str], limit: int, block_ms: int
 ) -> list[Entry]:
     """The next entries of each tenant, as soon as there are any; none after `block_ms`.
 
     Args:
+        line: For this alone, since the read holds it up; of bytes, since one entry that is no UTF-8 must not hide the
+            others.
+        tenants: Whose.
         after: The entry of a tenant after which to read; from the first one on where there is none.
         limit: Entries of one tenant at most.
+        block_ms: How long it waits.
 
     Raises:
         Unavailable: Redis is away.
     """
     streams = [outbox(tenant) for tenant in tenants]
     starts = [after.get(tenant, "0") for tenant in tenants]
-    command = ["XREAD", "COUNT", limit, "BLOCK", block_ms, "STREAMS", *streams, *starts]
     async with redis_errors():
-        # As bytes: one entry that is no UTF-8 must not hide the others.
-        found = await redis.execute_command(*command, **{NEVER_DECODE: []})  # type: ignore[no-untyped-call]
+        found = await line.call("XREAD", "COUNT", limit, "BLOCK", block_ms, "STREAMS", *streams, *starts)
+    if not found:
+        return []
+    # A map in RESP3, a list of pairs in RESP2.
+    by_stream = found.items() if isinstance(found, dict) else found
     names = {stream.encode(): tenant for stream, tenant in zip(streams, tenants, strict=True)}
     return [
-        Entry(names[stream], entry_id.decode(), fields)
-        for stream, entries in found or ()
-        for entry_id, fields in entries
+        Entry(names[stream], entry_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
+        for stream, entries in by_stream
+        for entry_id, flat in entries
     ]
 
 
@@ -73,15 +82,14 @@ async def remove(redis: Redis, relayed: Iterable[tuple[str, str]], dead: Iterabl
     ids: dict[str, list[str]] = defaultdict(list)
     for tenant, entry_id in relayed:
         ids[tenant].append(entry_id)
-    async with redis_errors(), redis.pipeline(transaction=False) as pipe:
+    async with redis_errors():
         for entry, why in dead:
             kept = {name[:DEAD_FIELD_BYTES]: value[:DEAD_FIELD_BYTES] for name, value in entry.fields.items()}
             letter = {**kept, b"entry": entry.id.encode(), b"why": why.encode()}
-            pipe.xadd(dead_letters(entry.tenant), letter, maxlen=DEAD_LETTERS_CAP, approximate=False)  # type: ignore[arg-type]
+            await redis.xadd(dead_letters(entry.tenant), letter, maxlen=DEAD_LETTERS_CAP, approximate=False)  # type: ignore[arg-type]
             ids[entry.tenant].append(entry.id)
-        for tenant, gone in ids.items():
-            pipe.xdel(outbox(tenant), *gone)
-        await pipe.execute()
+        line = cast("Store", redis).line
+        await asyncio.gather(*(line.call("XDEL", outbox(tenant), *gone) for tenant, gone in ids.items()))
 
 
 async def measure(redis: Redis, tenants: Sequence[str]) -> tuple[int, int | None]:

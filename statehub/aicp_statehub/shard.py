@@ -12,10 +12,11 @@ from redis.exceptions import RedisError
 
 from aicp_common.cancellation import end
 from aicp_common.errors import TooLarge, Unavailable
+from aicp_common.redisline import RedisLine
 from aicp_common.store import redis_errors
 from aicp_statehub import metrics
 from aicp_statehub.event import UnusableEntry, at_ms, event_of
-from aicp_statehub.event_log import EventLog
+from aicp_statehub.event_log import Appending, EventLog
 from aicp_statehub.leases import Leases
 from aicp_statehub.outage import Outage
 from aicp_statehub.outbox import Entry, read_waiting, remove
@@ -55,7 +56,9 @@ class Surroundings:
 @dataclass(slots=True)
 class _Batch:
     event_log: EventLog
-    sent: list[tuple[Entry, asyncio.Future[bool]]] = field(default_factory=list)
+    sent: list[Entry] = field(default_factory=list)
+    appending: Appending = field(default_factory=Appending)
+    """What becomes of those that were sent."""
     relayed: list[tuple[str, str]] = field(default_factory=list)
     dead: list[tuple[Entry, str]] = field(default_factory=list)
     why: str = ""
@@ -122,10 +125,11 @@ class Shard:
             if not self._tenants:
                 await self._changed.wait()
                 continue
+            line = RedisLine(self._around.redis.connection_pool, texts=False)
             try:
-                async with redis_errors(), self._around.redis.client() as connection:
-                    self._client_id = int(await connection.client_id())
-                    await self._relay_over(connection)
+                async with redis_errors():
+                    self._client_id = int(await line.call("CLIENT", "ID"))
+                    await self._relay_over(line)
             except Unavailable:
                 # The renewal of the leases logs it, once for all shards.
                 metrics.FAILURES.labels("redis").inc()
@@ -137,15 +141,16 @@ class Shard:
                 await self._pause()
             finally:
                 self._client_id = None
+                await line.close()
 
-    async def _relay_over(self, connection: Redis) -> None:
+    async def _relay_over(self, line: RedisLine) -> None:
         sent_until: dict[str, str] = {}
         settling: set[asyncio.Task[None]] = set()
         try:
-            while not self._stopping and self._tenants:
+            while not self._stopping and self._tenants and line.stands:
                 if not settling:
                     sent_until.clear()
-                entries = await self._read(connection, sent_until, ACK_BLOCK_MS if settling else IDLE_BLOCK_MS)
+                entries = await self._read(line, sent_until, ACK_BLOCK_MS if settling else IDLE_BLOCK_MS)
                 if entries and not self._trouble:
                     await self._send(entries[: self._window], sent_until, settling)
                     if len(entries) < BATCH:
@@ -161,10 +166,10 @@ class Shard:
         finally:
             await asyncio.gather(*settling, return_exceptions=True)
 
-    async def _read(self, connection: Redis, sent_until: Mapping[str, str], block_ms: int) -> list[Entry]:
+    async def _read(self, line: RedisLine, sent_until: Mapping[str, str], block_ms: int) -> list[Entry]:
         tenants = self._reading = self._tenants
         try:
-            return await read_waiting(connection, tenants, sent_until, max(1, BATCH // len(tenants)), block_ms)
+            return await read_waiting(line, tenants, sent_until, max(1, BATCH // len(tenants)), block_ms)
         finally:
             self._reading = None
 
@@ -187,7 +192,8 @@ class Shard:
                 if (entry.tenant, entry.id) in self._unremoved:
                     batch.relayed.append((entry.tenant, entry.id))
                 else:
-                    batch.sent.append((entry, await event_log.append(event_of(entry.tenant, entry.id, entry.fields))))
+                    event_log.append(event_of(entry.tenant, entry.id, entry.fields), batch.appending)
+                    batch.sent.append(entry)
             except (UnusableEntry, TooLarge) as error:
                 batch.dead.append((entry, str(error)))
             except Unavailable as error:
@@ -200,23 +206,21 @@ class Shard:
 
     async def _settle(self, batch: "_Batch") -> None:
         """Wait until the log has the events, and take them out of the outboxes."""
-        if batch.sent:
-            await asyncio.wait([stored for _, stored in batch.sent], timeout=ACK_TIMEOUT_S)
+        await batch.appending.settled(ACK_TIMEOUT_S)
         now_ms = time.time() * 1000
-        for entry, stored in batch.sent:
-            if not stored.done():
-                stored.cancel()
-                batch.why = batch.why or f"no acknowledgement within {ACK_TIMEOUT_S:g} s"
-                continue
-            refusal = stored.exception()
-            if refusal is None:
-                batch.relayed.append((entry.tenant, entry.id))
-                metrics.LATENCY_SECONDS.observe(max(now_ms - at_ms(entry.id), 0) / 1000)
-                metrics.DUPLICATES.inc(stored.result())
-            elif isinstance(refusal, TooLarge):
-                batch.dead.append((entry, str(refusal)))
-            else:
-                batch.why = batch.why or str(refusal)
+        for entry, outcome in zip(batch.sent, batch.appending.outcomes, strict=True):
+            match outcome:
+                case bool():
+                    batch.relayed.append((entry.tenant, entry.id))
+                    metrics.LATENCY_SECONDS.observe(max(now_ms - at_ms(entry.id), 0) / 1000)
+                    if outcome:
+                        metrics.DUPLICATES.inc()
+                case TooLarge():
+                    batch.dead.append((entry, str(outcome)))
+                case None:
+                    batch.why = batch.why or f"no acknowledgement within {ACK_TIMEOUT_S:g} s"
+                case _:
+                    batch.why = batch.why or str(outcome)
         if batch.why:
             self._trouble = True
             metrics.FAILURES.labels("event_log").inc()
