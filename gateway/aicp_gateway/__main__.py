@@ -24,6 +24,7 @@ from aicp_gateway.dispatch import Dispatch
 from aicp_gateway.httpparser import HttpConnection, no_asgi
 from aicp_gateway.hub import Hub
 from aicp_gateway.identity import Identity
+from aicp_gateway.inboxes import Inboxes
 from aicp_gateway.presence import Presence
 from aicp_gateway.protocol.requeststate import StateSealer
 from aicp_gateway.sessions import Sessions
@@ -50,16 +51,19 @@ class Gateway:
     def __init__(self, service: Service[GatewaySettings]) -> None:
         self._service = service
         settings = service.settings
+        catalogue = Catalogue()
+        self.inboxes = Inboxes(service.bus, catalogue)
+        """What is known of the agents' inboxes."""
         self._hub = Hub(
             settings=settings,
             bus=service.bus,
-            catalogue=Catalogue(),
+            catalogue=catalogue,
             identity=Identity(settings),
             sessions=Sessions(service.redis, service.bus, settings.session_ttl_s),
             watches=Watches(service.bus),
             presence=Presence(service.bus, service.instance),
-            dispatch_websocket=Dispatch(service.bus, "websocket"),
-            dispatch_http=Dispatch(service.bus, "http"),
+            dispatch_websocket=Dispatch(service.bus, "websocket", self.inboxes),
+            dispatch_http=Dispatch(service.bus, "http", self.inboxes),
             asks=Asks(settings.client_answer_s),
             streams=Streams(service.redis),
             sealer=StateSealer(b"", time.time),
@@ -189,6 +193,7 @@ def build(service: Service[GatewaySettings]) -> None:
     """Declare what a gateway does."""
     gateway = Gateway(service)
     service.subscribe(subjects.ANNOUNCE, gateway.on_announcement)
+    service.hear(subjects.ANY_AGENT, gateway.inboxes.on_signal)
     service.after_start(gateway.gather_announcements)
     service.after_start(gateway.read_state_key)
     service.after_start(gateway.start)

@@ -11,15 +11,17 @@ from typing import Protocol
 import msgspec
 
 from aicp_common import subjects
-from aicp_common.bus import Bus, OnInterim, Reply
+from aicp_common.bus import COMPLETE, Bus, OnInterim, Reply
 from aicp_common.current_call import END_STREAM, LOG, PROGRESS
 from aicp_common.envelope import Envelope
 from aicp_common.errors import AicpError, Conflict, DeadlineExceeded, Internal, Unavailable
 from aicp_common.ids import digest
 from aicp_common.logs import current_request_id, current_traceparent
 from aicp_common.tracing import new_traceparent, span, tracing_enabled
+from aicp_gateway.inboxes import RECEIVES, Inboxes
 from aicp_gateway.metrics import INTERIM_DROPPED, REQUEST_SECONDS, REQUESTS
 from aicp_gateway.protocol.actions import Answers, Ask, Call, Send
+from aicp_gateway.protocol.toolresult import with_text
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +73,18 @@ class _Watched(msgspec.Struct):
 
 
 class Dispatch:
-    """Turns calls into requests on the bus, in the name of the client, within a deadline and a trace."""
+    """Turns calls into requests on the bus, in the name of the client, within a deadline and a trace.
 
-    def __init__(self, bus: Bus, transport: str) -> None:
+    Args:
+        bus: Where the services are.
+        transport: Of the clients, for metrics and spans.
+        inboxes: Know what is to be told to clients beside the results that they asked for.
+    """
+
+    def __init__(self, bus: Bus, transport: str, inboxes: Inboxes) -> None:
         self._bus = bus
         self._transport = transport
+        self._inboxes = inboxes
 
     async def perform(
         self, call: Call, session: str, traceparent: str = "", on_interim: OnInterim | None = None
@@ -140,7 +149,15 @@ class Dispatch:
             call.client,
             call.resumed,
         )
-        return self._bus.call(call.service, call.method, envelope, call.body, hands_on=True, on_interim=on_interim)
+        return self._bus.call(
+            call.service,
+            call.method,
+            envelope,
+            call.body,
+            hands_on=True,
+            repeatable=call.repeatable,
+            on_interim=on_interim,
+        )
 
     async def carry_out(self, call: Call, session: str, channel: Channel, traceparent: str = "") -> None:
         """Carry out a call, however often the service has to ask the client meanwhile, and give the client its answer.
@@ -154,6 +171,11 @@ class Dispatch:
         Raises:
             OSError: the client has gone. The service is told that nobody took its reply.
         """
+        if call.kind == "greeting":
+            await channel.answer(await self.greet(call, session, traceparent))
+            return
+        if call.label == RECEIVES:
+            self._inboxes.looks(call.exchange.principal)
         outcome: Send | Ask
         for _ in range(MAX_ROUNDS):
             interim = _Interim(call, channel)
@@ -161,6 +183,8 @@ class Dispatch:
             try:
                 reply = await self.perform(call, session, traceparent, interim.take)
                 receipt = reply.receipt
+                if call.kind == "tool" and not receipt and self._inboxes.may_tell(call):
+                    reply = await self._with_hint(call, reply)
                 outcome = call.exchange.conclude(call, reply)
             except AicpError as error:
                 outcome = call.exchange.fail(call, error)
@@ -181,7 +205,7 @@ class Dispatch:
                 return
             finally:
                 if receipt:
-                    await self._bus.acknowledge(receipt, taken=written)
+                    self._bus.acknowledge(receipt, taken=written)
             try:
                 assert isinstance(outcome, Ask)
                 answers = await channel.ask(outcome)
@@ -193,6 +217,24 @@ class Dispatch:
                 await channel.answer(call.exchange.fail(call, error))
                 return
         await channel.answer(call.exchange.fail(call, Internal(f"{call.label} asked the client {MAX_ROUNDS} times")))
+
+    async def _with_hint(self, call: Call, reply: Reply) -> Reply:
+        if reply.kind != COMPLETE:
+            # Neither a question to the client nor a handle is read by its LLM: the next result tells it.
+            return reply
+        hint = await self._inboxes.hint(call.exchange.principal, current_traceparent.get(), current_request_id.get())
+        return msgspec.structs.replace(reply, body=with_text(reply.body, hint)) if hint else reply
+
+    async def greet(self, call: Call, session: str, traceparent: str = "") -> Send:
+        """The answer for a client that connects. It never fails: what waits is left out when that cannot be found out.
+
+        Args:
+            call: Of the kind `greeting`.
+            session: The client's session.
+            traceparent: From the transport.
+        """
+        waiting = await self._inboxes.greeting(call, call.traceparent or traceparent, request_id_of(session, call.id))
+        return call.exchange.greeted(call.id, waiting)
 
     async def watched_subject(self, call: Call, session: str) -> str:
         """The NATS subject on which changes of a resource or a task are told.

@@ -196,7 +196,7 @@ class EventStream(Stream):
         match control.what:
             case "watch":
                 await self._hub.watches.add(self._notices, control.uri, control.subject)
-                await self._hub.bus.acknowledge(message.reply, taken=True)
+                self._hub.bus.acknowledge(message.reply, taken=True)
             case "unwatch":
                 await self._hub.watches.remove(self._notices, control.uri)
             case "taken" if control.stream > self._id:

@@ -124,9 +124,11 @@ class HttpRequest:
             await self._hub.sessions.agree(session, conversation.agreed)
         elif session is None and conversation.agreed.revision:
             session = await self._hub.sessions.create(self._principal, conversation.agreed)
-            assert isinstance(actions[0], Send)
+            first = actions[0]
+            greeting = await self._dispatch.greet(first, session.id) if isinstance(first, Call) else first
+            assert isinstance(greeting, Send)
             named = [(SESSION_HEADER.encode(), session.id.encode())]
-            await self._exchange.respond(200, actions[0].message, fields=named)
+            await self._exchange.respond(200, greeting.message, fields=named)
             return
         await self._carry_out(actions, session)
 

@@ -188,6 +188,9 @@ class WebSocketConnection(TextSocket):
     def _do(self, action: Action) -> None:
         match action:
             case Call():
+                if action.kind == "greeting":
+                    # Nothing may come before the answer to `initialize`.
+                    self._notices.hold()
                 self._begin(action.id, self._perform(action, self))
             case Send(message):
                 self.send(message)
@@ -248,6 +251,8 @@ class WebSocketConnection(TextSocket):
             raise
         finally:
             self._finish(call)
+            if call.kind == "greeting":
+                self._notices.release()
 
     async def _watch(self, call: Call) -> Send:
         try:

@@ -92,6 +92,11 @@ def build(service: Service[Settings]) -> None:
             raise
         return SleepResult(slept=True)
 
+    @service.tool(title="Sleep safely", scope="", arguments=SleepArguments, result=SleepResult, idempotent=True)
+    async def sleep_safely(envelope: Envelope, arguments: SleepArguments) -> SleepResult:
+        """Answer late; it may be asked twice."""
+        return await sleep(envelope, arguments)  # type: ignore[return-value]
+
     @service.tool(title="Hand over", scope="fixture:sleep", arguments=HandOverArguments, result=SleepResult)
     async def hand_over(envelope: Envelope, arguments: HandOverArguments) -> Delivery[SleepResult]:
         """Answer with something that must not get lost."""

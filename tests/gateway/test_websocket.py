@@ -254,3 +254,18 @@ def _wait_health(gateway: GatewayProcess) -> None:
     from tests.support.processes import wait_until_listening
 
     wait_until_listening(gateway.process, gateway.port)
+
+
+async def test_a_call_that_may_be_made_twice_goes_to_another_worker_when_the_first_is_killed(
+    own_backend: Backend,
+) -> None:
+    with plugin_and_gateway(own_backend, {"WORKER_PATIENCE_S": "2"}) as (plugin, gateway):
+        async with RawClient.connect(gateway.ws_url, "alice") as client:
+            await client.initialize()
+            slow = asyncio.create_task(client.call_raw("sleep_safely", {"seconds": 1.0, "mark": "first"}))
+            await _logged(client, "began first")
+            plugin.kill()
+            plugin.start().wait()
+            assert (await asyncio.wait_for(slow, 15))["structuredContent"] == {"slept": True}
+            # The second worker began it anew.
+            await _logged(client, "began first")

@@ -31,11 +31,14 @@ class Call(Struct, eq=False, kw_only=True):
     service: str
     method: str
     body: bytes
-    kind: Literal["tool", "prompt", "read", "complete", "watch", "task"]
+    kind: Literal["tool", "prompt", "read", "complete", "watch", "task", "greeting"]
+    """A `greeting` asks what waits for the client; see `Exchange.greeted`."""
     label: str
     """What is called, for metrics and spans: from a bounded set."""
     exchange: "Exchange"
     """Speaks the client's revision."""
+    repeatable: bool = False
+    """Whether doing it twice is doing it once, so that another worker may be called when the first one dies."""
     traceparent: str = ""
     client: Client | None = None
     resumed: Resumed | None = None

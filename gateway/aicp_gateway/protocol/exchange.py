@@ -14,7 +14,7 @@ from aicp_common.bus import COMPLETE, INPUT_REQUIRED, TASK, Reply
 from aicp_common.envelope import Client, Principal, Resumed
 from aicp_common.errors import AicpError, Forbidden, Internal, tool_result_of
 from aicp_common.tracing import is_traceparent
-from aicp_gateway.catalogue import Catalogue, PromptEntry, ResourceEntry, ToolEntry
+from aicp_gateway.catalogue import HINT, Catalogue, PromptEntry, ResourceEntry, ToolEntry
 from aicp_gateway.protocol import params as wire
 from aicp_gateway.protocol.actions import Action, Answers, Ask, Call, Send
 from aicp_gateway.protocol.capabilities import needed_for
@@ -36,6 +36,10 @@ class _InputRequired(msgspec.Struct):
 
 _decode_progress = msgspec.json.Decoder(_Progress).decode
 _decode_input_required = msgspec.json.Decoder(_InputRequired).decode
+
+
+_ONLY_READ = frozenset({"prompt", "read", "complete", "watch", "greeting"})
+"""Kinds of calls that change nothing."""
 
 
 class Exchange(ABC):
@@ -92,6 +96,15 @@ class Exchange(ABC):
     @abstractmethod
     def code_of(self, call: Call, error: AicpError) -> int:
         """The JSON-RPC error code."""
+
+    @abstractmethod
+    def greeted(self, id: bytes, waiting: str) -> Send:
+        """The answer to the request with which a client connects.
+
+        Args:
+            id: Of the request.
+            waiting: What waits for the client, for the end of the instructions; empty when nothing is to be said.
+        """
 
     # Messages to the client
 
@@ -192,7 +205,14 @@ class Exchange(ABC):
                 raise error
             raise Fault(INVALID_PARAMS, str(error), request.id)
         call = self._call(
-            request, params, service=entry.service, method=entry.method, body=arguments, kind="tool", label=params.name
+            request,
+            params,
+            service=entry.service,
+            method=entry.method,
+            body=arguments,
+            kind="tool",
+            label=params.name,
+            repeatable=entry.repeatable,
         )
         return call, entry
 
@@ -295,6 +315,21 @@ class Exchange(ABC):
             label=request.method,
         )
 
+    def greet(self, request: Request, params: wire.Params) -> Call | Send:
+        """A call for what waits for a client that connects; its greeting at once where nobody knows that."""
+        service = self.catalogue.inbox_service(self.principal)
+        if service is None:
+            return self.greeted(request.id, "")
+        return self._call(
+            request,
+            params,
+            service=service,
+            method=HINT,
+            body=b'{"greeting":true}',
+            kind="greeting",
+            label=request.method,
+        )
+
     def _call(self, request: Request, params: wire.Params, **fields: Any) -> Call:
         meta = params.meta
         token = meta.progress_token if meta is not None else None
@@ -302,6 +337,7 @@ class Exchange(ABC):
         client = None
         if self.can or self.log_level or token is not None:
             client = Client(self.can, token is not None, self.log_level)
+        fields.setdefault("repeatable", fields["kind"] in _ONLY_READ)
         call = Call(
             id=request.id,
             exchange=self,

@@ -135,7 +135,7 @@ class Handshake(Exchange):
         message = {"jsonrpc": "2.0", "id": id, "method": asked["method"], "params": params}
         return msgspec.json.encode(message)
 
-    def _initialize(self, request: Request) -> Send:
+    def _initialize(self, request: Request) -> Call | Send:
         params = wire.decode(request, wire.Initialize)
         try:
             can = read_capabilities(bytes(params.capabilities))
@@ -149,13 +149,17 @@ class Handshake(Exchange):
             client_version=params.client_info.version[:100],
         )
         self.can, self.log_level = self.agreed.can, self.agreed.log_level
+        return self.greet(request, params)
+
+    def greeted(self, id: bytes, waiting: str) -> Send:
+        """See `Exchange.greeted`."""
         result = {
             "protocolVersion": self.agreed.revision,
             "capabilities": HANDSHAKE_OFFER,
             "serverInfo": SERVER_INFO,
-            "instructions": self.catalogue.instructions_for(self.principal),
+            "instructions": self.catalogue.instructions_for(self.principal, waiting),
         }
-        return Send(encode_result(request.id, msgspec.json.encode(result)))
+        return Send(encode_result(id, msgspec.json.encode(result)))
 
     def _set_level(self, request: Request) -> Send:
         level = wire.decode(request, wire.SetLevel).level

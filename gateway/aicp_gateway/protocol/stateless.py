@@ -53,7 +53,8 @@ _KINDS: dict[str, type[wire.Params]] = {
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _META = b'"_meta":{"io.modelcontextprotocol/serverInfo":%b}' % msgspec.json.encode(SERVER_INFO)
 _COMPLETE = b'{"resultType":"complete",'
-_PRIVATE = b'"ttlMs":0,"cacheScope":"private",'
+_GREETING_HINTS = b'"ttlMs":0,"cacheScope":"private",'
+"""What waits for an agent now is true for this moment and this agent alone: no cache may keep a greeting."""
 MAX_FILTER = 1000
 """Resources and tasks that one subscription may be for."""
 
@@ -123,7 +124,7 @@ class Stateless(Exchange):
                 return self._listen(request, params)
             case wire.TaskId() | wire.UpdateTask():
                 return self._task(request, params)
-        return self._discover(request)
+        return self.greet(request, params)
 
     def encode(self, id: bytes, result: bytes, hints: bytes = b"") -> bytes:
         """See `Exchange.encode`."""
@@ -201,6 +202,7 @@ class Stateless(Exchange):
             body=body,
             kind="task",
             label="tasks/get",
+            repeatable=True,
             client=Client(self.can),
             exchange=self,
         )
@@ -244,7 +246,16 @@ class Stateless(Exchange):
         if isinstance(params, wire.UpdateTask):
             fields["inputResponses"] = params.input_responses
         body = msgspec.json.encode(fields)
-        return self._call(request, params, service=service, method=method, body=body, kind=kind, label=request.method)
+        return self._call(
+            request,
+            params,
+            service=service,
+            method=method,
+            body=body,
+            kind=kind,
+            label=request.method,
+            repeatable=method in ("mcp_task_get", "mcp_task_watch"),
+        )
 
     # The request's own facts
 
@@ -297,13 +308,14 @@ class Stateless(Exchange):
             raise Fault(INVALID_PARAMS, f"the requestState cannot be used: {error}", call.id) from None
         return Resumed(state, answers)
 
-    def _discover(self, request: Request) -> Send:
+    def greeted(self, id: bytes, waiting: str) -> Send:
+        """See `Exchange.greeted`."""
         result = {
             "supportedVersions": SUPPORTED,
             "capabilities": STATELESS_OFFER,
-            "instructions": self.catalogue.instructions_for(self.principal),
+            "instructions": self.catalogue.instructions_for(self.principal, waiting),
         }
-        return Send(self.encode(request.id, msgspec.json.encode(result), _PRIVATE))
+        return Send(self.encode(id, msgspec.json.encode(result), _GREETING_HINTS))
 
 
 def _meta_of(request: Request) -> wire.Meta | None:
