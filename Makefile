@@ -195,6 +195,10 @@ chaos: $(VENV)/.dev ## Kill parts of a hub at work: make chaos CHAOS_TASKS=20000
 bench-routing: $(VENV)/.dev ## Measure who is chosen, and how fast: make bench-routing DATA=FOLDER ARGS=--write
 	@$(BIN)/python -m bench_routing $(if $(DATA),--data $(DATA)) $(ARGS)
 
+.PHONY: load-routing
+load-routing: $(VENV)/.dev ## Measure how long tasks wait for agents of unequal speed: make load-routing ARGS=--write
+	@$(BIN)/python -m bench_routing.load_report $(ARGS)
+
 # ----------------------------------------------------------------------------------------------------- maintenance
 
 UV_VERSION := 0.13.9

@@ -1,6 +1,7 @@
 """Fixtures: one real NATS and one real Redis for the whole run, and one worker of each service on them."""
 
 import itertools
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,9 @@ from aicp_common.envelope import Envelope, Principal
 from tests.support.processes import VIOLATIONS, Backend, ServiceProcess
 
 _numbers = itertools.count(1)
+
+# A hub started by a test would load the model that comes with the tests' packages in each of its routers.
+os.environ.setdefault("EMBEDDER", "off")
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ def build(service: Service[OrchestratorSettings]) -> None:
     worker = Worker(router, service.bus, service.waiters, service.settings.max_collaborations)
     declare_tools(service, router)
     declare_prompts(service, router)
-    service.subscribe(subjects.ANY_TASK, service.waiters.on_signal)
+    service.hear(subjects.ANY_TASK)
     service.subscribe(subjects.agent("*", ORCHESTRATOR), worker.on_signal, shared=True)
     service.background("collaborations", worker.run)
     service.after_start(worker.listen)

@@ -12,7 +12,8 @@ INSTRUCTIONS = """\
 Call register_agent once to say what you can do: you are one agent in a network of agents, each a person with their \
 LLM. Hand work to whoever fits best with route_to_agent; get_task brings results that took longer, and questions that \
 answer_task answers. To work for others, call receive_tasks with wait_s, do the task, and hand in submit_result with \
-its task_id and attempt. leave_network takes you off the list."""
+its task_id and attempt. A line that begins with "inbox:" at the end of a result says that tasks wait for you. \
+leave_network takes you off the list."""
 
 
 def build(service: Service[RouterSettings]) -> None:
@@ -26,8 +27,8 @@ def build(service: Service[RouterSettings]) -> None:
     resources.declare(service, dispatch)
     prompts.declare(service, dispatch.registry)
     completion.declare(service, dispatch)
-    service.subscribe(subjects.ANY_TASK, service.waiters.on_signal)
-    service.subscribe(subjects.ANY_AGENT, service.waiters.on_signal)
+    service.hear(subjects.ANY_TASK)
+    service.hear(subjects.ANY_AGENT)
     service.subscribe(subjects.PRESENCE, registry.on_presence, shared=True)
     service.background("sweep", Sweep(dispatch, service.tenants).run)
 

@@ -125,7 +125,9 @@ if not seen or tonumber(seen) > now_ms() - tonumber(online_ms) then return end
 local known = redis.call('HEXISTS', prefix .. ':agents', agent) == 1
 if known then emit('agent', agent, 'offline', '{"agent":"' .. agent .. '"}', '') end
 redis.call('ZREM', presence, agent)
-if known then redis.call('ZADD', prefix .. ':seen', now_ms(), agent) end
+-- Since then, however late somebody looks.
+local left = math.min(now_ms(), tonumber(seen) + tonumber(online_ms))
+if known then redis.call('ZADD', prefix .. ':seen', left, agent) end
 """,
 )
 

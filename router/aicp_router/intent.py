@@ -6,6 +6,7 @@ them is always believed instead.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from aicp_router.concepts import NAMES, split
@@ -89,15 +90,15 @@ def read(message: str) -> Intent:
     return Intent(language(message), _kind(message, found), found, urgency(message))
 
 
+@lru_cache(maxsize=256)
 def language(text: str) -> str:
     """The language of a text: by its script, and within Latin by its commonest words."""
     sample = text[:4_000]
-    letters = sum(one.isalpha() for one in sample)
-    if not letters:
-        return "und"
-    for name, script in _SCRIPTS:
-        if len(script.findall(sample)) >= max(1.0, _SCRIPT_SHARE * letters):
-            return name
+    if not sample.isascii():
+        letters = sum(map(str.isalpha, sample))
+        for name, script in _SCRIPTS:
+            if len(script.findall(sample)) >= max(1.0, _SCRIPT_SHARE * letters):
+                return name
     words = [run for run, dense in runs(sample) if not dense]
     if not words:
         return "und"

@@ -81,6 +81,11 @@ class Experience:
         """Whom each outcome says something about; unused places have a coefficient of 0."""
         self._coefficients: Floats = np.zeros((capacity, 1 + _RIVALS))
         self._vectors = Vectors()
+        self._rewards: Floats = np.zeros(capacity)
+        self._numbers: dict[int, int] = {}
+        """The slot of each outcome that is kept, by its number."""
+        self._number_of = [0] * capacity
+        self._count = 0
         self._slots_of: dict[int, deque[int]] = {}
         self._used = 0
         """Slots beyond were never used."""
@@ -116,47 +121,107 @@ class Experience:
         terms: Mapping[str, float],
         rows: int,
         vector: Vector | None = None,
-    ) -> None:
+        centre: Vector | None = None,
+    ) -> int:
         """Take in an outcome of the agent `row`.
 
         Args:
             terms: of the message (`text.terms`).
             rows: how many rows there are.
             vector: the message's embedding, of length 1.
+            centre: see `estimate`.
+
+        Returns:
+            The outcome's number.
         """
+        self._count += 1
         reward = max(-1.0, min(1.0, outcome.reward))
         self._amount[row] = (self.amount(row, outcome.at) + 1.0, outcome.at)
         if outcome.duration_s is not None and outcome.duration_s >= 0:
             usual = self._durations.get(row, outcome.duration_s)
             self._durations[row] = usual + _RECENT * (outcome.duration_s - usual)
         if not terms and vector is None:
-            return
-        expected = self.estimate(terms, rows, outcome.at, vector).quality
-        itself = float(bool(terms)) + (vector is not None)
-        touched = [row]
-        if reward > 0:
-            rivals = np.argpartition(-expected, min(_RIVALS, rows - 1))[: _RIVALS + 1]
-            touched += [int(rival) for rival in rivals if rival != row and expected[rival] > _EXPECTED][:_RIVALS]
+            return self._count
+        expected = self.estimate(terms, rows, outcome.at, vector, centre).quality
         slot = self._place(row)
         self._messages.put(slot, terms)
         self._at[slot] = outcome.at
+        self._rewards[slot] = reward
+        self._numbers[self._count] = slot
+        self._number_of[slot] = self._count
+        self._fit(slot, row, expected, float(bool(terms)) + (vector is not None))
+        if vector is not None:
+            self._vectors.put(slot, vector)
+        return self._count
+
+    def learn_meaning(
+        self, number: int, terms: Mapping[str, float], rows: int, vector: Vector, centre: Vector | None = None
+    ) -> None:
+        """Add the embedding of an outcome's message, and fit its coefficients anew: with it, messages that share no
+        word are alike too, and the message is more alike to itself. Nothing when the outcome is not kept any more.
+
+        Args:
+            number: what `learn` returned.
+            terms: of the message.
+            rows: how many rows there are.
+            vector: of length 1.
+            centre: see `estimate`.
+        """
+        slot = self._numbers.get(number)
+        if slot is None:
+            return
+        row = int(self._agents[slot, 0])
+        self._coefficients[slot] = 0.0
+        expected = self.estimate(terms, rows, float(self._at[slot]), vector, centre).quality
+        self._fit(slot, row, expected, float(bool(terms)) + 1.0)
+        self._vectors.put(slot, vector)
+
+    def _fit(self, slot: int, row: int, expected: Floats, itself: float) -> None:
+        """Set the coefficients of a slot so that what is expected there moves towards what happened.
+
+        Args:
+            slot: of the message.
+            row: the agent that worked.
+            expected: [rows], without this slot.
+            itself: how alike the message is to itself.
+        """
+        reward = self._rewards[slot]
+        touched = [row]
+        if reward > 0:
+            rivals = np.argpartition(-expected, min(_RIVALS, len(expected) - 1))[: _RIVALS + 1]
+            touched += [int(rival) for rival in rivals if rival != row and expected[rival] > _EXPECTED][:_RIVALS]
         self._agents[slot] = 0
         self._coefficients[slot] = 0.0
         for place, agent in enumerate(touched):
             self._agents[slot, place] = agent
             error = (reward if agent == row else 0.0) - expected[agent]
             self._coefficients[slot, place] = error / (itself + _RIDGE)
-        if vector is not None:
-            self._vectors.put(slot, vector)
 
-    def estimate(self, terms: Mapping[str, float], rows: int, now: float, vector: Vector | None = None) -> Estimate:
-        """What to expect of each agent for a message."""
+    def estimate(
+        self,
+        terms: Mapping[str, float],
+        rows: int,
+        now: float,
+        vector: Vector | None = None,
+        centre: Vector | None = None,
+    ) -> Estimate:
+        """What to expect of each agent for a message.
+
+        Args:
+            terms: of the message.
+            rows: how many rows there are.
+            now: seconds since the epoch.
+            vector: the message's embedding, of length 1.
+            centre: the middle of messages, which is taken from all of them before they are compared; None: the mean
+                of those that are kept, which says little as long as they are few.
+        """
         if not len(self._messages):
             return Estimate(np.zeros(rows), 0.0)
         likeness = self._messages.cosines(terms, self._used)
         if vector is not None and len(self._vectors):
             near = likeness**_SHARPNESS
-            alike = self._vectors.cosines(vector, self._vectors.mean, self._used)
+            centre = self._vectors.mean if centre is None else centre
+            alike = self._vectors.cosines(vector, centre, self._used, centre)
             near += np.maximum(alike, 0.0) ** _SEMANTIC_SHARPNESS
             slots = np.flatnonzero(near)
             near = near[slots]
@@ -208,4 +273,5 @@ class Experience:
         self._agents[slot] = 0
         self._coefficients[slot] = 0.0
         self._vectors.drop(slot)
+        self._numbers.pop(self._number_of[slot], None)
         self._free.append(slot)

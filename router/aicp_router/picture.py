@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,35 +39,74 @@ class Agent:
         return is_guest(self.name) and not self.online
 
 
+class Members:
+    """Those who are registered, and what does not change while they stay as they are.
+
+    Args:
+        profiles: By name.
+    """
+
+    def __init__(self, profiles: Mapping[str, Profile]) -> None:
+        self.profiles = profiles
+        self.names = tuple(profiles)
+        self.places = {name: place for place, name in enumerate(self.names)}
+        self.slots = np.fromiter(
+            (profile.max_concurrency for profile in profiles.values()), np.float64, len(self.names)
+        )
+        """[members]: how many tasks each takes at once."""
+        self.guests = tuple(filter(is_guest, self.names))
+        self.choosy = tuple((name, profile) for name, profile in profiles.items() if profile.accept_from)
+        """Those who do not take work from everybody."""
+
+
 class Picture(Mapping[str, Agent]):
     """The agents of a tenant by name: those who are registered, and those who are online without a profile.
 
     Args:
-        agents: By name.
-        names: Those who are registered; the same object as long as nobody comes or goes.
-        index: Finds among these.
+        members: The registered ones.
+        online: Who is there.
+        loads: Tasks that an agent has or that wait for it; agents without any are left out.
+        index: Finds among the members.
     """
 
-    def __init__(self, agents: Mapping[str, Agent], names: tuple[str, ...], index: AgentIndex) -> None:
-        self._agents = agents
+    def __init__(self, members: Members, online: AbstractSet[str], loads: Mapping[str, int], index: AgentIndex) -> None:
+        self._members = members
+        self._online = online
+        self._loads = loads
         self._index = index
-        registered = [agents[name] for name in names]
-        self._candidates = Candidates(
-            names,
-            np.fromiter((max(0.0, 1 - one.load / one.slots) for one in registered), np.float64, len(names)),
-            np.fromiter((one.online for one in registered), np.bool_, len(names)),
-        )
-        self._gone = frozenset(one.name for one in registered if one.gone)
-        self._choosy = [one for one in registered if one.profile is not None and one.profile.accept_from]
+        places = members.places
+        room = np.ones(len(members.names))
+        for name, load in loads.items():
+            place = places.get(name)
+            if place is not None:
+                room[place] = max(0.0, 1 - load / members.slots[place])
+        there = np.zeros(len(members.names), np.bool_)
+        there[[places[name] for name in online if name in places]] = True
+        self._candidates = Candidates(members.names, room, there)
+        self._gone = frozenset(name for name in members.guests if name not in online)
 
     def __getitem__(self, name: str) -> Agent:
-        return self._agents[name]
+        profile = self._members.profiles.get(name)
+        online = name in self._online
+        if profile is None and not online:
+            raise KeyError(name)
+        return Agent(name, profile, online, self._loads.get(name, 0))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._agents)
+        yield from self._members.names
+        yield from (name for name in self._online if name not in self._members.profiles)
 
     def __len__(self) -> int:
-        return len(self._agents)
+        return len(self._members.profiles.keys() | self._online)
+
+    @property
+    def covered(self) -> bool:
+        """See `AgentIndex.covered`."""
+        return self._index.covered
+
+    def apart(self, names: Sequence[str]) -> bool:
+        """See `AgentIndex.apart`."""
+        return self._index.apart(names)
 
     def match(
         self, wish: Wish, *, barred: Collection[str] = (), limit: int = 10, rng: random.Random | None = None
@@ -93,5 +133,5 @@ class Picture(Mapping[str, Agent]):
         rng: random.Random | None = None,
     ) -> list[Match]:
         """The same among those that may get work from `requester`, but for those that are `passed`."""
-        refusing = (one.name for one in self._choosy if not one.accepts(requester))
+        refusing = (name for name, profile in self._members.choosy if not profile.accepts(requester))
         return self.match(wish, barred={requester, *passed, *self._gone, *refusing}, limit=limit, rng=rng)

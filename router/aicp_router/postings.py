@@ -5,7 +5,8 @@ frequencies is made good now and then, for all of them at once (`settle`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,14 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 _STALE_SHARE = 0.05
-_STALE_LEAST = 8
+"""When more rows than this share have changed, lengths are worked out again: in a small network after each change."""
 _COMMON_SHARE = 0.25
 _COMMON_LEAST = 64
+
+_MOST_ELEMENTS = 500_000
+"""Of the sums that are kept: 8 MB."""
+_BUNDLE_ELEMENTS = 20
+"""So many elements weigh as much as a bundle without any."""
 
 
 class _Posting:
@@ -51,6 +57,33 @@ class _Posting:
         self._resize(last)
 
 
+class Bundle:
+    """Terms that come together, as those of one word do. Postings keep what each bundle comes to."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self, counts: Mapping[str, float]) -> None:
+        self.counts = counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """What a bundle comes to: an element for each of its terms and each row that has this term."""
+
+    rows: Rows
+    shares: Floats
+    square: float
+    """Of its length."""
+    is_merged: bool = False
+    """Whether each row comes once."""
+
+    def merged(self, size: int) -> "_Sum":
+        """The same with one element for each row."""
+        sums: Floats = np.bincount(self.rows, self.shares, minlength=size).astype(np.float64, copy=False)
+        rows = sums.nonzero()[0]
+        return _Sum(rows, sums[rows], self.square, is_merged=True)
+
+
 class Postings:
     """Sparse vectors by row number. Rows are the caller's: small integers, used again after `drop`."""
 
@@ -59,6 +92,8 @@ class Postings:
         self._of_row: dict[int, tuple[str, ...]] = {}
         self._lengths: Floats = np.ones(16)
         self._changes = 0
+        self._sums: dict[Bundle, _Sum] = {}
+        self._sum_elements = 0
 
     def __len__(self) -> int:
         return len(self._of_row)
@@ -81,6 +116,8 @@ class Postings:
 
     def drop(self, row: int) -> None:
         """Forget `row`, if it is there."""
+        self._sums.clear()
+        self._sum_elements = 0
         for term in self._of_row.pop(row, ()):
             posting = self._terms[term]
             posting.drop(row)
@@ -106,8 +143,42 @@ class Postings:
 
         Terms that nobody has lengthen the vector: a text that is mostly about something else is less alike.
         """
-        if self._changes > max(_STALE_LEAST, _STALE_SHARE * len(self._of_row)):
+        self._settle_if_stale()
+        found = self._sum(counts)
+        return self._divided(found.rows, found.shares, found.square, size)
+
+    def cosines_of(self, bundles: Iterable[Bundle], size: int) -> Floats:
+        """The same for a vector in bundles, where a term that comes in several of them counts in each. Faster for
+        bundles that came before, as long as no row changes."""
+        self._settle_if_stale()
+        found = []
+        for bundle in bundles:
+            one = self._sums.get(bundle)
+            if one is not None:
+                if not one.is_merged:
+                    # It came a second time: many bundles never do, and merging costs more than it saves once.
+                    self._sum_elements -= len(one.rows)
+                    one = self._sums[bundle] = one.merged(size)
+                    self._sum_elements += len(one.rows)
+            else:
+                one = self._sum(bundle.counts)
+                if self._sum_elements > _MOST_ELEMENTS:
+                    self._sums.clear()
+                    self._sum_elements = 0
+                self._sums[bundle] = one
+                self._sum_elements += len(one.rows) + _BUNDLE_ELEMENTS
+            found.append(one)
+        if not found:
+            return np.zeros(size)
+        rows = np.concatenate([one.rows for one in found])
+        shares = np.concatenate([one.shares for one in found])
+        return self._divided(rows, shares, sum([one.square for one in found]), size)
+
+    def _settle_if_stale(self) -> None:
+        if self._changes > _STALE_SHARE * len(self._of_row):
             self.settle()
+
+    def _sum(self, counts: Mapping[str, float]) -> _Sum:
         common = _COMMON_SHARE * len(self._of_row) if len(self._of_row) >= _COMMON_LEAST else math.inf
         square = 0.0
         found_rows: list[Rows] = []
@@ -130,10 +201,16 @@ class Postings:
                 factors.append(weight * weight / count)
                 sizes.append(posting.size)
         if not sizes:
-            return np.zeros(size)
+            return _Sum(np.zeros(0, np.intp), np.zeros(0), square)
         rows = np.concatenate(found_rows)
         shares = np.concatenate(found_counts)
         shares *= np.repeat(factors, sizes)
+        return _Sum(rows, shares, square)
+
+    def _divided(self, rows: Rows, shares: Floats, square: float, size: int) -> Floats:
+        """Shares added up by row, and divided by the lengths of both vectors."""
+        if not len(rows):
+            return np.zeros(size)
         sums: Floats = np.bincount(rows, shares, minlength=size)[:size].astype(np.float64, copy=False)
         known = min(size, len(self._lengths))
         sums[:known] /= self._lengths[:known] * math.sqrt(square)

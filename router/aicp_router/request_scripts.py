@@ -5,6 +5,8 @@ from typing import cast
 
 from redis.asyncio import Redis
 
+from aicp_router import turns
+from aicp_router.desk import NEAR, WAIT_SHARE
 from aicp_router.task_scripts import task_script
 
 MAX_CHILDREN = 1_000
@@ -15,10 +17,12 @@ IDEMPOTENCY_S = 86_400
 _CREATE = task_script(
     [
         *("task_id", "idempotency", "fingerprint", "kind", "requester", "user", "scopes", "message", "priority"),
-        *("context", "keys", "capabilities", "input", "parent", "step", "candidates", "named", "excluded", "attempts"),
-        *("react_ms", "lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "retention_ms", "about", "traceparent"),
+        *("context", "keys", "capabilities", "input", "parent", "step", "candidates", "load_weight", "named"),
+        *("excluded", "attempts", "react_ms", "lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "retention_ms"),
+        *("about", "traceparent", "spread_ms"),
     ],
-    """
+    turns.LUA
+    + """
 local t = task(task_id)
 local known = redis.call('HMGET', t, 'state', 'agent')
 if known[1] then return {'known', task_id, known[1], known[2]} end
@@ -46,26 +50,57 @@ if parent ~= '' then
   parent_requester = f[2]
   deadline = math.min(deadline, tonumber(f[3]))
 end
--- The fit was worked out before, how much each has to do is known here: the best of both gets the task.
-local agent, best, load, first = '', -1, 0, ''
-for name, fit, load_weight, slots in string.gmatch(candidates, '(%S+) (%S+) (%S+) (%S+)') do
-  local queued = redis.call('ZCARD', prefix .. ':queue:' .. name)
-  if first == '' then first = name end
-  if queued < tonumber(queue_cap) then
-    local has = queued + redis.call('SCARD', prefix .. ':working:' .. name)
-    local score = tonumber(fit) + tonumber(load_weight) * math.max(0, 1 - has / tonumber(slots))
-    if score > best then agent, best, load = name, score, has end
+-- The fit was worked out before, how much each has to do is known here: see `desk.pick`.
+local names, desks, best, cap = {}, {}, nil, tonumber(queue_cap)
+for name, fit, slots, pace, online in string.gmatch(candidates, '(%S+) (%S+) (%S+) (%S+) (%S+)') do
+  names[#names + 1] = name
+  desks[#desks + 1] = {name = name, fit = tonumber(fit), slots = tonumber(slots), pace = tonumber(pace),
+    online = online == '1'}
+end
+for n, has in ipairs(redis.call('HMGET', prefix .. ':loads', unpack(names))) do
+  local desk = desks[n]
+  has = tonumber(has or 0)
+  desk.has, desk.free = has, has < desk.slots
+  local room = 1 - has / desk.slots
+  if not desk.free then
+    local wait = (has - desk.slots + 1) / desk.slots * desk.pace
+    room = -WAIT_SHARE * wait / (1 + wait)
+  end
+  desk.worth = desk.fit + tonumber(load_weight) * room
+  desk.closed = has >= cap and redis.call('ZCARD', prefix .. ':queue:' .. desk.name) >= cap
+  if not desk.closed and (not best or desk.worth > best.worth) then best = desk end
+end
+if not best then return {'full', '', '', names[1]} end
+if best.online and not best.free then
+  local free
+  for _, desk in ipairs(desks) do
+    if desk.online and desk.free and not desk.closed and desk.fit >= best.fit - NEAR
+      and (not free or desk.worth > free.worth) then free = desk end
+  end
+  best = free or best
+end
+local agent = best.name
+-- Where it would wait behind other work, those who fit nearly as well may take it, whoever comes first.
+local offered = {}
+if named == '0' and best.has > 0 then
+  for _, desk in ipairs(desks) do
+    if desk ~= best and desk.fit >= best.fit - NEAR then offered[#offered + 1] = desk.name end
   end
 end
-if agent == '' then return {'full', '', '', first} end
+-- Its place in a queue: where its priority puts it, and its turn where others wait, and not after its deadline.
+local place, spread = now + tonumber(offset_ms), best.has > 0 and tonumber(spread_ms) or 0
+if spread > 0 then place = turn(agent, requester, priority, place, spread) end
+place = math.min(place, deadline)
 emit('task', task_id, 'created', '{"state":"submitted","agent":"' .. agent .. '",' .. string.sub(about, 2), traceparent)
 redis.call('HSET', t, 'kind', kind, 'state', 'submitted', 'requester', requester, 'user', user, 'scopes', scopes,
   'message', message, 'priority', priority, 'context', context, 'keys', keys, 'capabilities', capabilities,
   'input', input, 'parent', parent, 'parent_requester', parent_requester, 'step', step, 'agent', agent, 'named', named,
   'excluded', excluded, 'react_ms', react_ms, 'attempt', 0, 'attempts', attempts, 'lease_ms', lease_ms,
   'deadline_ms', int(deadline), 'created_ms', int(now), 'updated_ms', int(now),
-  'score', int(now + tonumber(offset_ms)), 'traceparent', traceparent)
-enqueue(task_id, agent, now + tonumber(offset_ms))
+  'score', int(place), 'traceparent', traceparent)
+enqueue(task_id, agent, place)
+if spread > 0 then took_turn(task_id, agent, requester, priority) end
+if #offered > 0 then offer(task_id, place, '', offered) end
 redis.call('ZADD', prefix .. ':deadlines', deadline, task_id)
 expect(task_id, agent, now)
 count(agent)
@@ -79,8 +114,10 @@ else
 end
 if idempotency ~= '' then redis.call('SET', idem, task_id .. ' ' .. fingerprint, 'EX', IDEMPOTENCY_S) end
 note(task_id, now, 'created', agent, 0, '')
-return {'created', task_id, 'submitted', agent, load}
+return {'created', task_id, 'submitted', agent, best.has, #offered}
 """.replace("MAX_CHILDREN", str(MAX_CHILDREN))
+    .replace("WAIT_SHARE", str(WAIT_SHARE))
+    .replace("NEAR", str(NEAR))
     .replace("MAX_ASKED", str(MAX_ASKED))
     .replace("IDEMPOTENCY_S", str(IDEMPOTENCY_S)),
 )
@@ -101,8 +138,7 @@ class NewTask:
     capabilities: str
     """JSON list."""
     candidates: str
-    """Who may get it, the best fit first: name, fit without the load, what an empty desk adds to it, and how much it
-    takes at once, all separated by spaces."""
+    """Who may get it, the best first, each as `candidate` writes it, separated by spaces."""
     named: int
     """1 when the requester named the agent, so that nobody else may get the task."""
     attempts: int
@@ -110,7 +146,7 @@ class NewTask:
     lease_ms: int
     deadline_in_ms: int
     offset_ms: int
-    """How much later than now it stands in the queue."""
+    """How much later than now it stands in the queue, and never later than its deadline."""
     about: str
     """JSON object for the event, not empty."""
     traceparent: str
@@ -118,6 +154,10 @@ class NewTask:
     """Digest of the idempotency key with all that it is valid for."""
     fingerprint: str = ""
     """Digest of what the same key has to mean each time; empty when that is not checked."""
+    spread_ms: int = 0
+    """How far later tasks of one requester are spread in a queue, see `turns`; 0: not at all."""
+    load_weight: float = 0.0
+    """What an empty desk adds to a candidate's fit."""
     context: str = ""
     """JSON object, inline."""
     keys: str = "[]"
@@ -144,18 +184,21 @@ class Created:
     agent: str
     load: int = 0
     """How much the agent had to do before, when the outcome is `created`."""
+    offered: int = 0
+    """To how many others the task is offered, as it waits behind other work."""
 
 
-def candidate(agent: str, fit: float = 1.0, load_weight: float = 0.0, slots: int = 1) -> str:
-    """One of those who may get a task, for `NewTask.candidates`.
+def candidate(agent: str, fit: float = 1.0, slots: int = 1, pace: float = 1.0, *, online: bool = True) -> str:
+    """One of those who may get a task, for `NewTask.candidates`: the fields of `desk.Desk`.
 
     Args:
         agent: Its name.
         fit: Its score without how much it has to do; not negative.
-        load_weight: What an empty desk adds to it.
         slots: How many tasks it takes at once.
+        pace: How long it takes for one, against the others.
+        online: Whether it is here.
     """
-    return f"{agent} {fit:.6f} {load_weight:.6f} {slots}"
+    return f"{agent} {fit:.6f} {slots} {pace:.4f} {int(online)}"
 
 
 async def create(redis: Redis, tenant: str, new: NewTask, *, queue_cap: int, retention_ms: int) -> Created:
@@ -251,10 +294,11 @@ _CANCEL = task_script(
     ["task_id", "by", "text", "reason", "retention_ms", "traceparent"],
     """
 local t = task(task_id)
-local f = redis.call('HMGET', t, 'state', 'agent', 'attempt')
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'offered')
 if not f[1] then return {'missing', '', ''} end
 if ended(f[1]) then return {'ended', f[1], f[2]} end
 emit('task', task_id, 'cancelled', change(f[2], f[3], 'cancelled'), traceparent)
+withdraw(task_id, f[4])
 finish(task_id, f[2], now_ms(), 'cancelled', 'cancelled', text, retention_ms)
 note(task_id, now_ms(), 'cancelled', by, f[3], reason)
 return {'cancelled', 'cancelled', f[2]}

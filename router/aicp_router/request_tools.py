@@ -32,6 +32,7 @@ from aicp_router.clock import wait_for
 from aicp_router.delivery import Reader
 from aicp_router.dispatch import CLAIMED, ORCHESTRATOR, Dispatch, Order, idempotency_of
 from aicp_router.handles import created
+from aicp_router.inbox import has_reached
 from aicp_router.route_result import JUDGE, RouteResult, next_of, of_keys, routed, with_keys
 from aicp_router.settings import RouterSettings
 from aicp_router.standing import in_words
@@ -255,7 +256,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         envelope: Envelope, asked: RouteArguments, order: Order, waiter: Waiter
     ) -> RouteResult | CreatedTask:
         """What becomes of `order`, as far as can be told within the time that was given."""
-        takes_handle, keys = current_call().can("tasks"), order.keys
+        who, takes_handle, keys = envelope.principal, current_call().can("tasks"), order.keys
         opened = await dispatch.open(envelope, order)
         if not opened.task_id:
             return routed(order, opened, None)
@@ -277,7 +278,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         if takes_handle and record is not None and not record.ended:
             said = [opened.why.reason if opened.why else "", of_keys(missing) if missing else ""]
             return created(record, envelope.client, dispatch.retention_ms, " ".join(filter(None, said)))
-        result = routed(order, opened, record)
+        result = routed(order, opened, record, reached=record is not None and await has_reached(dispatch, who, record))
         return with_keys(result, missing) if keys else result
 
     @service.tool(
@@ -296,7 +297,8 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         who = envelope.principal
         await registry.see(who.tenant, who.agent)
         record = await settled(envelope, asked.task_id, asked.wait_s)
-        return record.view(who, _next_of(record, who))
+        reached = await has_reached(dispatch, who, record)
+        return record.view(who, _next_of(record, who, reached=reached), reached=reached)
 
     @service.tool(
         title="Answer a worker's question",
@@ -411,14 +413,14 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         )
 
 
-def _next_of(record: Record, who: Principal) -> str:
+def _next_of(record: Record, who: Principal, *, reached: bool) -> str:
     mine, steps = record.owned_by(who), record.asking_for(who)
     if mine and steps:
         return (
             f"a step asks something: {'; '.join(map(_introduced, steps))}. Answer with answer_task and the task_id of "
             f"the step, then call get_task again; {JUDGE}"
         )
-    return next_of(record.state, record.agent, online=True, mine=mine)
+    return next_of(record.state, record.agent, online=record.delivery(reached=reached) != "queued", mine=mine)
 
 
 def _introduced(step: Asking) -> str:

@@ -1,6 +1,6 @@
 """Resources: the agents, one's own inbox, and tasks, to read and to watch."""
 
-from typing import Any, cast
+from typing import Any
 
 from pydantic import Field
 
@@ -9,11 +9,12 @@ from aicp_common.envelope import Envelope, Principal, encode_json
 from aicp_common.errors import Forbidden, NotFound
 from aicp_common.ids import is_id
 from aicp_common.service import Raw, Service
-from aicp_common.store import key, redis_errors
 from aicp_common.tool import Arguments, Result
+from aicp_router import inbox, inbox_scripts
 from aicp_router.agent_tools import listed
 from aicp_router.clock import now
 from aicp_router.dispatch import Dispatch
+from aicp_router.inbox import has_reached
 from aicp_router.settings import RouterSettings
 from aicp_router.tasks import Record, at, no_such_task
 
@@ -44,7 +45,8 @@ class Head(Result):
 
 
 def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
-    """Declare the resources."""
+    """Declare the resources, and what an agent is told of its inbox without reading it."""
+    inbox.declare(service, dispatch)
     service.resource(
         uri=AGENTS,
         name="agents",
@@ -57,7 +59,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         name="inbox",
         title="Inbox",
         description="The tasks that wait for you. Reading it claims nothing: receive_tasks does.",
-        scope="tasks:work",
+        scope=inbox.SCOPE,
     )
     service.resource_template(
         uri_template=TASK_TEMPLATE,
@@ -85,11 +87,13 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
                 {"agents": [agent.model_dump(exclude_none=True) for agent in agents], "timestamp": now()}
             )
         elif uri == INBOX:
-            _require(who, "tasks:work")
+            _require(who, inbox.SCOPE)
             body = encode_json(await _inbox(dispatch, who))
         elif uri.startswith(TASK):
             _require(who, "tasks:read")
-            body = (await task_of(envelope, uri)).view(who).model_dump_json(exclude_none=True).encode()
+            record = await task_of(envelope, uri)
+            view = record.view(who, reached=await has_reached(dispatch, who, record))
+            body = view.model_dump_json(exclude_none=True).encode()
         else:
             raise _no_such_resource(uri)
         contents = [{"uri": uri, "mimeType": "application/json", "text": body.decode()}]
@@ -103,7 +107,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             _require(who, "agents:read")
             return {"subject": subjects.event(who.tenant, "agent", "*", "*")}
         if uri == INBOX:
-            _require(who, "tasks:work")
+            _require(who, inbox.SCOPE)
             return {"subject": subjects.agent(who.tenant, who.agent)}
         if uri.startswith(TASK):
             _require(who, "tasks:read")
@@ -113,12 +117,9 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
 
 
 async def _inbox(dispatch: Dispatch, who: Principal) -> dict[str, Any]:
-    async with redis_errors():
-        queue = key(who.tenant, "queue", who.agent)
-        waiting = await dispatch.redis.zcard(queue)
-        ids = cast("list[str]", await dispatch.redis.zrange(queue, 0, _HEADS - 1))
+    found = await inbox_scripts.tell(dispatch.redis, who.tenant, who.agent, anyway=True)
     heads = []
-    for task_id in ids:
+    for task_id in found.task_ids[:_HEADS]:
         record = await dispatch.read(who.tenant, task_id)
         if record is not None:
             head = Head(
@@ -132,9 +133,9 @@ async def _inbox(dispatch: Dispatch, who: Principal) -> dict[str, Any]:
             heads.append(head.model_dump())
     return {
         "agent": who.agent,
-        "waiting": waiting,
+        "waiting": found.count,
         "tasks": heads,
-        "next": "receive_tasks claims them" if waiting else "nothing waits",
+        "next": "receive_tasks claims them" if found.count else "nothing waits",
     }
 
 

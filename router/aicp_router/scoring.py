@@ -1,8 +1,9 @@
 """Scoring: what the parts of a decision come to. Pure functions on arrays, one element a candidate."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from aicp_router.postings import Floats
 
 Urgency = Literal["urgent", "normal", "batch"]
+
+MOST = 1_000
+"""The largest weight that can be set: far beyond any use, and no sum of them overflows."""
 
 DOUBT_MARGIN = 0.08
 """When the best two are nearer than this, the cheap score leaves doubt."""
@@ -36,8 +40,37 @@ class Weights:
     presence: float = 0.30
     speed: float = 0.05
     fairness: float = 0.02
+    language: float = 0.15
+    """Only for a message whose language is known, among agents some of which say what they speak."""
     semantic: float = 1.5
     """How much embeddings count against words, which count 1."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Weights":
+        """Read `load=0.3,speed=0.1`: what is not named keeps its default.
+
+        Raises:
+            ValueError: it names what is no weight, or the same twice, or a value is not a number from 0 to 1000; or
+                all the weights that add up to a score are 0.
+        """
+        names = [one.name for one in fields(cls)]
+        given: dict[str, float] = {}
+        for part in filter(None, (one.strip() for one in text.split(","))):
+            name, _, value = (one.strip() for one in part.partition("="))
+            if name not in names:
+                raise ValueError(f"NAME=NUMBER, separated by commas, with names of {', '.join(names)}; not {part!r}")
+            if name in given:
+                raise ValueError(f"each name once; {name!r} comes twice")
+            try:
+                given[name] = float(value)
+            except ValueError:
+                given[name] = math.nan
+            if not 0 <= given[name] <= MOST:
+                raise ValueError(f"numbers from 0 to {MOST}; not {part!r}")
+        weights = cls(**given)
+        if not weights.message + weights.capability:
+            raise ValueError("capability or message above 0: nothing else says who fits")
+        return weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +86,9 @@ class Candidates:
     """How much of the tenant's recent work each has had, 0 to 1, for fairness; None: all the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts of a score, each between 0 and 1."""
+class Parts(NamedTuple):
+    """The parts of a score, each between 0 and 1. A tuple is made faster than a frozen dataclass, and every decision
+    makes ten."""
 
     capability: float
     """How well its capabilities cover the wanted ones."""
@@ -72,59 +105,80 @@ class Parts:
     """0.5 when it takes as long as the others or nothing is known."""
     presence: float
     fairness: float
+    """1 when it had none of the recent work, 0 when nobody had more."""
+    language: float | None = None
+    """1 when it says that it speaks the message's language, 0 when it names only others, 0.5 when it names none; None
+    when languages play no part."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """How well one agent fits."""
 
     agent: str
     score: float
     parts: Parts
     eligible: bool
-    reason: str
-    """In one sentence."""
+    wants_capabilities: bool = False
+    """Whether the requester named capabilities."""
+    load_weight: float = 0.0
+    """How much of its score an empty desk is."""
+    speaks_of: bool = False
+    """Whether the message speaks of what the agent's profile says."""
+
+    @property
+    def reason(self) -> str:
+        """Why it stands where it stands, in one sentence."""
+        return reason(
+            self.agent,
+            self.parts,
+            wants_capabilities=self.wants_capabilities,
+            eligible=self.eligible,
+            speaks_of=self.speaks_of,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """The parts of all candidates; each array is [candidates]."""
+class Shares:
+    """What each part of a score is multiplied with; they add up to 1, so that a score lies between 0 and 1."""
 
-    capability: Floats
-    message: Floats
-    load: Floats
-    speed: Floats
-    presence: Floats
-    fairness: Floats
+    capability: float
+    message: float
+    load: float
+    speed: float
+    presence: float
+    fairness: float
+    language: float
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Adds parts up."""
+    """Says how much each part counts.
+
+    Urgent work prefers who is here, idle and fast; work that can wait prefers the better fit.
+    """
 
     weights: Weights = field(default_factory=Weights)
 
-    def total(self, parts: Scores, *, wants_capabilities: bool, urgency: Urgency) -> Floats:
-        """The score of each candidate, 0 to 1.
+    def shares(self, *, wants_capabilities: bool, urgency: Urgency, languages: bool = False) -> Shares:
+        """How much each part counts.
 
-        Urgent work prefers who is here, idle and fast; work that can wait prefers the better fit.
+        Args:
+            languages: Whether the message's language is known and agents say what they speak.
         """
         weights, now = self.weights, _NOW[urgency]
         capability, message = self._fit_weights(wants_capabilities=wants_capabilities)
-        total = capability + message + weights.fairness + now * (weights.load + weights.speed + weights.presence)
-        score: Floats = (
-            capability * parts.capability
-            + message * parts.message
-            + weights.fairness * parts.fairness
-            + now * (weights.load * parts.load + weights.speed * parts.speed + weights.presence * parts.presence)
+        language = weights.language if languages else 0.0
+        fixed = capability + message + weights.fairness + language
+        total = fixed + now * (weights.load + weights.speed + weights.presence)
+        return Shares(
+            capability=capability / total,
+            message=message / total,
+            load=now * weights.load / total,
+            speed=now * weights.speed / total,
+            presence=now * weights.presence / total,
+            fairness=weights.fairness / total,
+            language=language / total,
         )
-        return np.minimum(score / total, 1.0) if total else np.zeros(len(score))
-
-    def load_weight(self, *, wants_capabilities: bool, urgency: Urgency) -> float:
-        """How much of a score an empty desk is."""
-        weights, now = self.weights, _NOW[urgency]
-        fixed = sum(self._fit_weights(wants_capabilities=wants_capabilities)) + weights.fairness
-        return now * weights.load / (fixed + now * (weights.load + weights.speed + weights.presence))
 
     def _fit_weights(self, *, wants_capabilities: bool) -> tuple[float, float]:
         """Of capability and of message."""
@@ -132,9 +186,6 @@ class Scorer:
         if wants_capabilities:
             return _NAMED * weights.capability, weights.message
         return 0.0, weights.message + weights.capability
-
-
-DEFAULT_SCORER = Scorer()
 
 
 def in_doubt(matches: Sequence[Match]) -> bool:

@@ -1,8 +1,17 @@
 """What the router reads from the environment."""
 
-from pydantic import Field
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from aicp_common.settings import Settings
+from aicp_router import embedding
+from aicp_router.scoring import Weights
+
+
+def _checked_weights(text: str) -> str:
+    Weights.parse(text)
+    return text
 
 
 class RouterSettings(Settings):
@@ -29,3 +38,34 @@ class RouterSettings(Settings):
     """How long an agent whose last connection closed still counts as online."""
     sweep_interval_s: float = Field(1.0, ge=0.05, le=60)
     """How often each worker looks for lapsed leases, passed deadlines and tasks without an agent."""
+    routing_weights: Annotated[str, AfterValidator(_checked_weights)] = ""
+    """How much each part of a score counts, where not as usual: `load=0.3,speed=0.1` (see `scoring.Weights`)."""
+    embedder: str = "auto"
+    """Where embeddings come from: `auto` (the bundled model where it is installed), `bundled`, `off`, `model2vec:PATH`,
+    or the URL of an OpenAI-compatible service."""
+    embedder_model: str = Field("", max_length=200)
+    """The name of the model at that URL."""
+    embedder_key: SecretStr = SecretStr("")
+    """Its bearer token."""
+    embedding_budget_ms: int = Field(150, ge=1, le=10_000)
+    """How long a decision that is in doubt waits for the embedding of its message."""
+
+    @property
+    def weights(self) -> Weights:
+        """How much each part of a score counts."""
+        return Weights.parse(self.routing_weights)
+
+    @property
+    def embedding_source(self) -> embedding.Source | None:
+        """Where embeddings come from; None for none."""
+        return embedding.source(
+            self.embedder, model=self.embedder_model, key=self.embedder_key.get_secret_value().strip()
+        )
+
+    @model_validator(mode="after")
+    def _embedder_is_there(self) -> Self:
+        try:
+            _ = self.embedding_source
+        except ValueError as error:
+            raise ValueError(f"EMBEDDER: was {self.embedder!r}; allowed: {error}") from error
+        return self

@@ -28,6 +28,11 @@ class Sweep:
 
     async def run(self) -> None:
         """Never ends."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._dispatch.offers.run())
+            both.create_task(self._rounds())
+
+    async def _rounds(self) -> None:
         while True:
             # Workers that were started together shall not sweep together.
             await asyncio.sleep(self._settings.sweep_interval_s * random.uniform(0.7, 1.3))  # noqa: S311 - no secret
@@ -72,6 +77,8 @@ class Sweep:
             await dispatch.pass_on(tenant, task_id)
         for task_id in due.unassigned:
             await dispatch.reassign(tenant, task_id)
+        if due.unclaimed:
+            await dispatch.offers.look_after(tenant)
         for task_id in due.orphans:
             record = await dispatch.read(tenant, task_id)
             await dispatch.cancel_children(tenant, task_id, record.children if record else (), "")

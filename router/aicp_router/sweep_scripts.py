@@ -20,7 +20,7 @@ end
 return {
   due(':leases', now), due(':deadlines', now), due(':unassigned', now), due(':orphans', now),
   due(':presence', now - tonumber(online_ms)), due(':seen', now - tonumber(retention_ms)),
-  redis.call('ZCARD', prefix .. ':queue:orchestrator'), due(':reacts', now)
+  redis.call('ZCARD', prefix .. ':queue:orchestrator'), due(':reacts', now), redis.call('ZCARD', prefix .. ':reacts')
 }
 """,
 )
@@ -42,13 +42,17 @@ class Due:
     """Collaborations that wait for an orchestrator."""
     ignored: Sequence[str]
     """Tasks that their agents had the time to take, and did not."""
+    unclaimed: int
+    """Tasks that wait for an agent and may be passed on, whether or not they are due."""
 
 
 async def due(redis: Redis, tenant: str, *, limit: int, online_ms: int, retention_ms: int) -> Due:
     """Read what is due; changes nothing."""
     found = await _DUE(redis, tenant, limit=limit, online_ms=online_ms, retention_ms=retention_ms)
     return Due(
-        *cast("tuple[list[str], list[str], list[str], list[str], list[str], list[str], int, list[str]]", tuple(found))
+        *cast(
+            "tuple[list[str], list[str], list[str], list[str], list[str], list[str], int, list[str], int]", tuple(found)
+        )
     )
 
 
@@ -92,7 +96,7 @@ _EXPIRE = task_script(
     ["task_id", "retention_ms"],
     """
 local t, now = task(task_id), now_ms()
-local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'deadline_ms', 'traceparent')
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'deadline_ms', 'traceparent', 'offered')
 if not f[1] or ended(f[1]) then
   redis.call('ZREM', prefix .. ':deadlines', task_id)
   return 0
@@ -101,6 +105,7 @@ if tonumber(f[4]) > now then return 0 end
 emit('task', task_id, 'failed', change(f[2], f[3], 'failed'), f[5])
 local was = {submitted = 'while it waited for an agent to take it', working = 'while ' .. f[2] .. ' worked on it',
   input_required = 'while ' .. f[2] .. ' waited for an answer'}
+withdraw(task_id, f[6])
 finish(task_id, f[2], now, 'failed', 'deadline', 'its deadline passed ' .. was[f[1]], retention_ms)
 note(task_id, now, 'deadline', f[2], f[3], '')
 return 1
@@ -170,7 +175,7 @@ _TURN_AWAY = task_script(
 local seen, now = redis.call('ZSCORE', prefix .. ':presence', agent), now_ms()
 if seen and tonumber(seen) > now - tonumber(online_ms) then return 0 end
 local t = task(task_id)
-local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'traceparent')
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'traceparent', 'offered')
 if not f[1] or ended(f[1]) then
   -- Its record has expired, or it ended by a way that could not reach this queue.
   redis.call('ZREM', prefix .. ':queue:' .. agent, task_id)
@@ -179,6 +184,7 @@ end
 if f[1] ~= 'submitted' or f[2] ~= agent then return 0 end
 emit('task', task_id, 'requeued', '{"state":"submitted","agent":"' .. agent .. '","attempt":' .. int(f[3]) ..
   ',"reason":"agent_left"}', f[4])
+withdraw(task_id, f[5])
 requeue(task_id, agent, now, grace_ms)
 redis.call('HSET', t, 'requeued', 'agent_left', 'refusal', text)
 note(task_id, now, 'agent_left', agent, 0, '')
@@ -207,7 +213,7 @@ _PASS_ON = task_script(
 local t, now = task(task_id), now_ms()
 local until_then = redis.call('ZSCORE', prefix .. ':reacts', task_id)
 if not until_then or tonumber(until_then) > now then return 0 end
-local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'score', 'traceparent', 'passed')
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'score', 'traceparent', 'passed', 'offered')
 if f[1] ~= 'submitted' or f[2] == '' then
   redis.call('ZREM', prefix .. ':reacts', task_id)
   return 0
@@ -221,6 +227,7 @@ if successor == '' then
 end
 emit('task', task_id, 'passed_on', change(successor, attempt, 'submitted'), f[5])
 learn(task_id, agent, 'ignored', now)
+withdraw(task_id, f[7])
 release(task_id, agent)
 redis.call('HSET', t, 'agent', successor, 'updated_ms', int(now), 'passed', (f[6] and f[6] .. ',' or '') .. agent)
 enqueue(task_id, successor, f[4])

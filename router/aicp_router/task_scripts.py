@@ -9,15 +9,17 @@ Keys of a tenant, after its prefix:
   whose workers wait for an answer);
 - `queue:AGENT` (sorted set: what waits for an agent; a lower score is delivered first), `working:AGENT` (set: what it
   has claimed and works on), `loads` (hash: agent to the size of both);
+- `offers:AGENT` (sorted set: tasks that wait for another agent behind its other work, and that this one may take
+  instead; same order; the task's field `offered` names those that have it there);
 - `leases`, `deadlines` (sorted sets: task to the time when it lapses), `unassigned` (sorted set: task without an agent
   to the time from which anybody may look for one), `reacts` (sorted set: unclaimed task to the time when it is passed
   on to another agent), `orphans` (sorted set: ended tasks whose children still have to end);
 - `asked:AGENT` (list: the last tasks that an agent asked for by itself, newest first; steps are not in it);
-- `outcomes` (stream, see `outcomes`);
+- `outcomes` (stream, see `outcomes`); `turns:AGENT` (hash, see `turns`);
 - `idem:DIGEST` (string: task id and fingerprint of an idempotency key, for 24 h).
 
-Texts of users are stored as they came and never decoded here. What a script puts into JSON by itself are ids, numbers
-and words of its own.
+Texts of users are stored as they came and never decoded here; of a profile it is read who that agent works for. What a
+script puts into JSON by itself are ids, numbers and words of its own.
 """
 
 from collections.abc import Sequence
@@ -52,21 +54,37 @@ local function note(id, at, what, agent, attempt, text)
   if tonumber(attempt) > 0 then entry = entry .. ',"attempt":' .. int(attempt) end
   if text ~= '' then entry = entry .. ',"note":' .. text end
   local history = task(id) .. ':history'
-  redis.call('RPUSH', history, entry .. '}')
-  redis.call('LTRIM', history, -50, -1)
+  if redis.call('RPUSH', history, entry .. '}') > 50 then redis.call('LTRIM', history, -50, -1) end
 end
 -- How much an agent has to do, worked out anew from what it is made of, so that it cannot drift.
 local function count(agent)
   local n = redis.call('ZCARD', prefix .. ':queue:' .. agent) + redis.call('SCARD', prefix .. ':working:' .. agent)
-  if n > 0 then redis.call('HSET', prefix .. ':loads', agent, n) else redis.call('HDEL', prefix .. ':loads', agent) end
+  if n > 0 then
+    redis.call('HSET', prefix .. ':loads', agent, n)
+  else
+    redis.call('HDEL', prefix .. ':loads', agent)
+    redis.call('DEL', prefix .. ':turns:' .. agent)
+  end
 end
 -- Let a task wait for an agent. A guest that has gone meanwhile counts as seen long ago, so that the sweep finds here
 -- what came too late.
 local function enqueue(id, agent, score)
   redis.call('ZADD', prefix .. ':queue:' .. agent, score, id)
+  redis.call('HSET', task(id), 'queued_ms', int(now_ms()), 'seen_ms', '')
   if string.sub(agent, 1, #'GUEST_PREFIX') == 'GUEST_PREFIX' then
     redis.call('ZADD', prefix .. ':presence', 'NX', 0, agent)
   end
+end
+-- Let these agents take a task that waits for another one. `offered` names those that have it by now.
+local function offer(id, score, offered, names)
+  for _, name in ipairs(names) do redis.call('ZADD', prefix .. ':offers:' .. name, score, id) end
+  redis.call('HSET', task(id), 'offered', (offered ~= '' and offered .. ' ' or '') .. table.concat(names, ' '))
+end
+-- It is somebody's now, or nobody's any more.
+local function withdraw(id, offered)
+  if not offered then return end
+  for name in string.gmatch(offered, '%S+') do redis.call('ZREM', prefix .. ':offers:' .. name, id) end
+  redis.call('HDEL', task(id), 'offered')
 end
 -- The worker asks: its task has the question, and the task that it is a step of knows which step asks.
 local function ask(id, question)

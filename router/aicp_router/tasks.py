@@ -18,6 +18,11 @@ from aicp_router.task_scripts import Stored
 State = Literal["submitted", "working", "input_required", "completed", "failed", "cancelled"]
 Kind = Literal["task", "collaboration"]
 Priority = Literal["interactive", "normal", "batch"]
+Delivery = Literal["queued", "delivered", "seen", "claimed"]
+DELIVERY = (
+    "How far it has come: queued (its agent is not here), delivered (its agent is here or has been since), seen (its "
+    "agent was shown that it waits), claimed."
+)
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
@@ -83,6 +88,10 @@ class TaskView(Result):
     created: str = Field(description="UTC, as all times here.")
     updated: str
     deadline: str
+    delivery: Delivery | None = Field(None, description=DELIVERY)
+    queued: str | None = Field(None, description="When it was put into its agent's queue.")
+    seen: str | None = Field(None, description="When its agent was shown that it waits.")
+    claimed: str | None = Field(None, description="When its agent took it.")
     lease_until: str | None = Field(None, description="When it goes to another agent unless its worker says something.")
     ended: str | None = None
     progress: float | None = Field(None, description="0 to 1, as the worker says.")
@@ -215,9 +224,44 @@ class Record:
         """The steps of it that ask something, for those who could answer: the hub's own services look at each step."""
         return () if self.ended or who.agent in RESERVED_AGENTS else self.asking
 
-    def view(self, who: Principal, hint: str = "") -> TaskView:
-        """What `who`, who may see it, is shown."""
+    @property
+    def waits_for_agent(self) -> bool:
+        """Whether it waits for an agent that may not know of it, so that it matters whether that agent is here."""
+        return self.state == "submitted" and bool(self.agent) and not self.seen_ms and self.agent not in RESERVED_AGENTS
+
+    @property
+    def queued_ms(self) -> int:
+        """When it was put into the queue where it stands, or stood last."""
+        return int(self.fields.get("queued_ms") or self.fields["created_ms"])
+
+    @property
+    def seen_ms(self) -> int:
+        """When its agent was shown that it waits in that queue; 0: not yet."""
+        return int(self.fields.get("seen_ms") or 0)
+
+    def delivery(self, *, reached: bool) -> Delivery | None:
+        """How far it has come to its agent; None when there is none who could be told, or none has been.
+
+        Args:
+            reached: Whether its agent is here, or was since the task was put into its queue.
+        """
+        if self.agent in RESERVED_AGENTS:
+            return None
+        if self.state in ("working", "input_required") or (self.ended and self.agent in self.holders):
+            return "claimed"
+        if self.agent and self.seen_ms:
+            return "seen"
+        if self.ended:
+            return None
+        return "delivered" if self.agent and reached else "queued"
+
+    def view(self, who: Principal, hint: str = "", *, reached: bool = False) -> TaskView:
+        """What `who`, who may see it, is shown. `reached`: see `delivery`."""
         fields = self.fields
+        delivery = self.delivery(reached=reached)
+        claimed_ms = int(fields.get("claimed_ms", 0)) if delivery == "claimed" else 0
+        # An answer is put into the queue of an agent that has the task: that is not how the task came there.
+        came = bool(delivery and self.agent) and not 0 < claimed_ms < self.queued_ms
         return TaskView.model_construct(
             task_id=self.task_id,
             kind=self.kind,
@@ -230,6 +274,10 @@ class Record:
             created=at(fields["created_ms"]),
             updated=at(fields["updated_ms"]),
             deadline=at(fields["deadline_ms"]),
+            delivery=delivery,
+            queued=at(self.queued_ms) if came else None,
+            seen=at(self.seen_ms) if came and self.seen_ms else None,
+            claimed=at(claimed_ms) if claimed_ms else None,
             lease_until=at(fields["lease_until_ms"]) if "lease_until_ms" in fields else None,
             ended=at(fields["ended_ms"]) if "ended_ms" in fields else None,
             progress=float(fields["progress"]) if "progress" in fields else None,

@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
+from aicp_router.postings import Bundle
+
 MAX_CHARS = 4_000
 """A message says what it wants early; the rest costs time and dilutes."""
 
@@ -59,6 +61,9 @@ _SUFFIXES = ("ations", "ation", "ings", "ing", "ies", "ers", "ed", "es", "er", "
 
 def normalise(text: str) -> str:
     """NFKC, case folded, apostrophes gone, at most `MAX_CHARS` characters."""
+    if text.isascii():
+        # The same, in a tenth of the time.
+        return text[:MAX_CHARS].lower().replace("'", "").replace("`", "")
     return _APOSTROPHES.sub("", unicodedata.normalize("NFKC", text[:MAX_CHARS]).casefold())
 
 
@@ -90,10 +95,20 @@ def profile_terms(texts: Iterable[tuple[str, float]]) -> dict[str, float]:
     return _damped(found)
 
 
+def bundles(text: str) -> list[Bundle]:
+    """The terms of a message to compare with profiles, word by word: a word that comes twice counts sublinearly."""
+    times: dict[str, int] = {}
+    for run, _ in runs(text):
+        times[run] = times.get(run, 0) + 1
+    return [bundle for bundle in map(_bundle, times, times.values()) if bundle is not None]
+
+
 @lru_cache(maxsize=256)
 def runs(text: str) -> tuple[tuple[str, bool], ...]:
     """The words of a text, normalised, each with whether it is in a script of dense characters (Chinese, Japanese,
     Korean), where a run of characters holds several words."""
+    if text.isascii():
+        return tuple((run, False) for run in _RUNS.findall(normalise(text)))
     return tuple(
         (run, run[0] >= "\u1100" and _DENSE_FIRST.match(run) is not None) for run in _RUNS.findall(normalise(text))
     )
@@ -130,6 +145,14 @@ def _spelt_terms(word: str) -> tuple[tuple[str, float], ...]:
     pieces = dict.fromkeys((padded[i : i + 4] for i in range(len(padded) - 3)), 1.0)
     # A stem never has a space in it, so that it is never taken for a 4-gram of another word's edge.
     return (("#" + root, _WORD_WEIGHT), *pieces.items())
+
+
+@lru_cache(maxsize=16_384)
+def _bundle(run: str, times: int) -> Bundle | None:
+    found: dict[str, float] = {}
+    for term, weight in _dense_terms(run) if _DENSE_FIRST.match(run) else _spelt_terms(run):
+        found[term] = found.get(term, 0.0) + times * weight
+    return Bundle(_damped(found)) if found else None
 
 
 @lru_cache(maxsize=4_096)

@@ -55,14 +55,26 @@ class Vectors:
             self._has[row] = False
             self._count -= 1
 
-    def cosines(self, vector: Vector, centre: Vector, size: int) -> Floats:
-        """The cosine of each row and `vector`, after the mean is taken from the rows and `centre` from the vector:
-        [size], each -1 to 1, and 0 for rows without a vector or when the dimensions differ."""
+    def least_cosine(self, rows: list[int]) -> float:
+        """The least cosine of any two of these rows, their mean not taken away; 1 when fewer than two have a vector."""
+        there = [row for row in rows if row < len(self._has) and self._has[row]]
+        if len(there) < 2:
+            return 1.0
+        chosen = self._rows[there]
+        return float((chosen @ chosen.T).min())
+
+    def cosines(self, vector: Vector, centre: Vector, size: int, mean: Vector | None = None) -> Floats:
+        """The cosine of each row and `vector`, after `mean` is taken from the rows and `centre` from the vector:
+        [size], each -1 to 1, and 0 for rows without a vector or when the dimensions differ.
+
+        Args:
+            mean: None: the rows' own.
+        """
         found = np.zeros(size)
         known = min(size, len(self._has))
         if not self._count or len(vector) != self._rows.shape[1]:
             return found
-        mean = self.mean
+        mean = self.mean if mean is None else mean
         asked = vector - centre
         products = self._rows[:known] @ np.stack((asked, mean), axis=1)
         squares = np.maximum(1.0 - 2.0 * products[:, 1] + mean @ mean, 0.0)

@@ -10,21 +10,35 @@ from aicp_router.task_scripts import pairs, task_script
 MAX_QUESTIONS = 20
 
 _RECORD = """
-local left = redis.call('ZCARD', queue)
-return {redis.call('HGETALL', t), redis.call('LRANGE', t .. ':dialog', 0, -1), left, id, registered}
+local waiting = redis.call('ZCARD', queue)
+return {redis.call('HGETALL', t), redis.call('LRANGE', t .. ':dialog', 0, -1), waiting, id, registered, from}
 """
 
 _CLAIM = task_script(
     ["agent", "unlimited", "default_slots", "traceparent"],
     """
+-- Whether what waits for another agent may be taken by this one. A profile is JSON that the router wrote.
+local function may_take(f)
+  if f[9] == '1' or string.find(',' .. (f[7] or '') .. ',', ',' .. agent .. ',', 1, true)
+    or string.find(f[10], '"' .. agent .. '"', 1, true) then return false end
+  local profile = cjson.decode(redis.call('HGET', prefix .. ':agents', agent) or '{}')
+  if #(profile.accept_from or {}) == 0 then return true end
+  for _, name in ipairs(profile.accept_from) do
+    if name == f[11] then return true end
+  end
+  return false
+end
 local queue, working, now = prefix .. ':queue:' .. agent, prefix .. ':working:' .. agent, now_ms()
 local slots = redis.call('HGET', prefix .. ':slots', agent)
 local registered = slots and 1 or 0
 local full = unlimited == '0' and redis.call('SCARD', working) >= tonumber(slots or default_slots)
-local gone = {}
-for _, id in ipairs(redis.call('ZRANGE', queue, 0, 31)) do
+local gone, left, mine, score, record = {}, redis.call('ZRANGE', queue, 0, 31, 'WITHSCORES'), '', nil, nil
+local read = {'state', 'agent', 'answered', 'deadline_ms', 'lease_ms', 'attempt', 'holders', 'offered', 'named',
+  'excluded', 'requester'}
+for n = 1, #left, 2 do
+  local id = left[n]
   local t = task(id)
-  local f = redis.call('HMGET', t, 'state', 'agent', 'answered', 'deadline_ms', 'lease_ms', 'attempt')
+  local f = redis.call('HMGET', t, unpack(read))
   if f[1] == 'working' and f[2] == agent and f[3] == '1' then
     emit('task', id, 'claimed', change(agent, f[6], 'working'), traceparent)
     redis.call('ZREM', queue, id)
@@ -32,31 +46,57 @@ for _, id in ipairs(redis.call('ZRANGE', queue, 0, 31)) do
     redis.call('HDEL', t, 'answered')
     lease(id, now, f[5])
     count(agent)
+    local from = ''
     RECORD
   elseif f[1] == 'submitted' and f[2] == agent then
     if not full and tonumber(f[4]) > now then
-      local attempt = tonumber(f[6]) + 1
-      emit('task', id, 'claimed', change(agent, attempt, 'working'), traceparent)
-      local holders = redis.call('HGET', t, 'holders')
-      redis.call('ZREM', queue, id)
-      redis.call('ZREM', prefix .. ':reacts', id)
-      redis.call('SADD', working, id)
-      redis.call('HSET', t, 'state', 'working', 'attempt', attempt, 'updated_ms', int(now), 'claimed_ms', int(now),
-        'holders', (holders and holders .. ',' or '') .. agent)
-      redis.call('HDEL', t, 'progress', 'progress_message', 'redelivered')
-      lease(id, now, f[5])
-      count(agent)
-      note(id, now, 'claimed', agent, attempt, '')
-      RECORD
+      mine, score, record = id, tonumber(left[n + 1]), f
+      break
     end
   else
     gone[#gone + 1] = id
   end
 end
+-- What waits for others behind their work, and comes before that. Only who is registered has said what it does.
+local offers, refused = prefix .. ':offers:' .. agent, {}
+local offered = (full or not slots) and {} or redis.call('ZRANGE', offers, 0, 31, 'WITHSCORES')
+for n = 1, #offered, 2 do
+  if score and score <= tonumber(offered[n + 1]) then break end
+  local f = redis.call('HMGET', task(offered[n]), unpack(read))
+  if f[1] ~= 'submitted' or f[2] == '' or f[2] == agent or not may_take(f) then
+    refused[#refused + 1] = offered[n]
+  elseif tonumber(f[4]) > now then
+    mine, record = offered[n], f
+    break
+  end
+end
+if mine ~= '' then
+  local id, f, t, attempt = mine, record, task(mine), tonumber(record[6]) + 1
+  emit('task', id, 'claimed', change(agent, attempt, 'working'), traceparent)
+  withdraw(id, f[8])
+  for _, other in ipairs(refused) do redis.call('ZREM', offers, other) end
+  redis.call('ZREM', prefix .. ':queue:' .. f[2], id)
+  redis.call('ZREM', prefix .. ':reacts', id)
+  redis.call('SADD', working, id)
+  redis.call('HSET', t, 'state', 'working', 'agent', agent, 'attempt', attempt, 'updated_ms', int(now),
+    'claimed_ms', int(now), 'holders', (f[7] and f[7] .. ',' or '') .. agent)
+  redis.call('HDEL', t, 'progress', 'progress_message', 'redelivered')
+  lease(id, now, f[5])
+  count(agent)
+  if f[2] ~= agent then
+    count(f[2])
+    redis.call('HSET', t, 'seen_ms', '')
+    note(id, now, 'passed_on', agent, 0, '')
+  end
+  note(id, now, 'claimed', agent, attempt, '')
+  local from = f[2] ~= agent and f[2] or ''
+  RECORD
+end
 -- What ended by a way that could not reach this queue: its record has expired.
 for _, id in ipairs(gone) do redis.call('ZREM', queue, id) end
+for _, id in ipairs(refused) do redis.call('ZREM', offers, id) end
 if #gone > 0 then count(agent) end
-return {{}, {}, redis.call('ZCARD', queue), full and 'full' or '', registered}
+return {{}, {}, #left < 64 and #left / 2 - #gone or redis.call('ZCARD', queue), full and 'full' or '', registered, ''}
 """.replace("RECORD", "do " + _RECORD.strip() + " end"),
 )
 
@@ -75,14 +115,17 @@ class Claim:
     full: bool
     """The agent works on as many tasks as it takes at once."""
     registered: bool
+    relieved: str = ""
+    """Whose queue the task stood in, when it was not the agent's own."""
 
 
 async def claim(
     redis: Redis, tenant: str, *, agent: str, unlimited: bool, default_slots: int, traceparent: str
 ) -> Claim:
-    """Give the first task of its queue to `agent`: a new one as its next attempt, an answered one as the same."""
-    fields, dialog, waiting, rest, registered = cast(
-        "tuple[list[str], list[str], int, str, int]",
+    """Give `agent` the first task of its queue and of what is offered to it: a new one as its next attempt, an answered
+    one, which only its own queue can hold, as the same attempt and before everything else."""
+    fields, dialog, waiting, rest, registered, relieved = cast(
+        "tuple[list[str], list[str], int, str, int, str]",
         await _CLAIM(
             redis,
             tenant,
@@ -99,6 +142,7 @@ async def claim(
         waiting=waiting,
         full=rest == "full",
         registered=bool(registered),
+        relieved=relieved,
     )
 
 
@@ -217,7 +261,8 @@ _SUBMIT = task_script(
 local t = task(task_id)
 local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'outcome', 'attempts', 'named')
 local outcome = attempt .. ':' .. agent .. ':' .. status
-if f[4] == outcome then return {'again', f[1]} end
+local function left() return int(redis.call('ZCARD', prefix .. ':queue:' .. agent)) end
+if f[4] == outcome then return {'again', f[1], left()} end
 local stale = not_held(f, agent, attempt)
 if stale then return stale end
 local now = now_ms()
@@ -228,7 +273,7 @@ if status == 'declined' and f[6] == '0' and tonumber(attempt) < tonumber(f[5]) t
   requeue(task_id, agent, now, grace_ms)
   redis.call('HSET', t, 'outcome', outcome, 'requeued', 'declined', 'refusal', text)
   note(task_id, now, 'declined', agent, attempt, reason)
-  return {'requeued', 'submitted'}
+  return {'requeued', 'submitted', left()}
 end
 local state = status == 'completed' and 'completed' or 'failed'
 emit('task', task_id, state, change(agent, attempt, state), traceparent)
@@ -236,7 +281,7 @@ redis.call('HSET', t, 'outcome', outcome, 'result', result)
 learn(task_id, agent, status, now)
 finish(task_id, agent, now, state, state == 'failed' and status or '', text, retention_ms)
 note(task_id, now, status, agent, attempt, reason)
-return {'ended', state}
+return {'ended', state, left()}
 """,
 )
 
@@ -264,7 +309,8 @@ async def submit(
         reason: JSON for the history, or empty.
 
     Returns:
-        `ended` or `requeued` or `again` (said before) and the state after it; or `missing`, `stale`.
+        `ended` or `requeued` or `again` (said before), the state after it, and how many tasks wait for the agent; or
+        `missing`, `stale`.
     """
     return cast(
         "list[str]",

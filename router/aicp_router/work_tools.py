@@ -17,6 +17,7 @@ from aicp_router.arguments import MAX_RESULT_BYTES, TaskId, WaitS, bounded_json
 from aicp_router.clock import now_ms, wait_for
 from aicp_router.delivery import DeliveredTask, Reader, delivered
 from aicp_router.dispatch import Dispatch
+from aicp_router.inbox import still_waiting
 from aicp_router.profile import DEFAULT_CONCURRENCY
 from aicp_router.settings import RouterSettings
 from aicp_router.task_scripts import UNASSIGNED_GRACE_MS
@@ -219,7 +220,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             attempt=asked.attempt,
             status=asked.status,
             state=cast("State", rest[0]),
-            next="receive_tasks brings the next one",
+            next=still_waiting(int(rest[1])),
         )
 
     async def refusal(envelope: Envelope, task_id: str, attempt: int) -> Exception:
@@ -274,6 +275,9 @@ class _Claims:
         )
         if not claim.task_id:
             return None
+        if claim.relieved:
+            # Who looks at that inbox sees that it is gone.
+            await self._dispatch.say_work(tenant, claim.relieved)
         record = Record(claim.task_id, claim.fields, [], claim.dialog, [])
         self.records.append(record)
         texts = (record.fields["message"], record.fields["context"], record.fields["input"], *record.dialog)

@@ -15,7 +15,7 @@ from aicp_common.store import connect_redis, key
 from aicp_router import request_scripts
 from aicp_router.choice import nearest
 from aicp_router.index import AgentIndex, Wish
-from aicp_router.picture import Agent, Picture
+from aicp_router.picture import Members, Picture
 from aicp_router.profile import Profile
 from aicp_router.request_scripts import NewTask, candidate
 from tests.router.conftest import Network, refused
@@ -174,12 +174,12 @@ async def test_what_a_guest_has_claimed_stays_its_own_until_the_lease_ends(quick
 def pictured(*described: tuple[str, str, bool]) -> Picture:
     """A picture of agents, each with a name, a capability and whether it is online."""
     index = AgentIndex()
-    agents = {}
-    for name, ability, online in described:
+    profiles = {}
+    for name, ability, _ in described:
         profile = Profile(agent=name, user=name, capabilities=(ability,), description=ability)
-        agents[name] = Agent(name, profile, online=online, load=0)
+        profiles[name] = profile
         index.put(name, profile)
-    return Picture(agents, tuple(agents), index)
+    return Picture(Members(profiles), {name for name, _, online in described if online}, {}, index)
 
 
 def test_a_guest_is_chosen_only_while_it_is_there() -> None:

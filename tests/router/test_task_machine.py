@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from aicp_common.store import connect_redis, key
-from aicp_router import agent_scripts, request_scripts, sweep_scripts, work_scripts
+from aicp_router import agent_scripts, offer_scripts, request_scripts, sweep_scripts, work_scripts
 from aicp_router.profile import GUEST_PREFIX
 from aicp_router.request_scripts import Created, NewTask, candidate
 from tests.router.chaos.stored import Stored, read_all
@@ -44,6 +44,8 @@ REQUESTERS = ("rita", "rob")
 QUEUE_CAP = 4
 FAR_MS = 10_000_000
 """So far away that it does not come in a test."""
+NEAR_MS = 300_000
+"""Neither does this one, but it is sooner than what is not urgent would have its turn."""
 RATED = ("rating", "rating_comment", "updated_ms")
 """Fields of an ended task that its requester may still change."""
 RETENTION_MS = FAR_MS
@@ -51,7 +53,14 @@ ONLINE_MS = FAR_MS
 
 agents = st.sampled_from(AGENTS)
 candidates = st.lists(
-    st.builds(Candidate, agents, st.sampled_from([0.25, 0.5]), st.sampled_from([0.0, 0.3]), st.integers(1, 3)),
+    st.builds(
+        Candidate,
+        agents,
+        st.sampled_from([0.25, 0.5, 0.75]),
+        st.integers(1, 3),
+        st.sampled_from([0.5, 2.0]),
+        st.booleans(),
+    ),
     min_size=1,
     max_size=len(AGENTS),
     unique_by=lambda candidate: candidate.agent,
@@ -64,6 +73,9 @@ class Order:
 
     requester: str
     candidates: list[Candidate]
+    load_weight: float
+    excluded: tuple[str, ...]
+    deadline_ms: int
     priority: str
     named: bool
     attempts: int
@@ -76,6 +88,9 @@ orders = st.builds(
     Order,
     requester=st.sampled_from(REQUESTERS),
     candidates=candidates,
+    load_weight=st.sampled_from([0.0, 0.1, 0.3]),
+    excluded=st.sampled_from([(), (), ("ann",)]),
+    deadline_ms=st.sampled_from([FAR_MS, FAR_MS, NEAR_MS]),
     priority=st.sampled_from(sorted(OFFSET_MS)),
     named=st.sampled_from([False, False, True]),
     attempts=st.integers(1, 3),
@@ -184,7 +199,9 @@ class TaskMachine(RuleBasedStateMachine):
     def create(self, order: Order, parent: str, again: bool) -> None:
         id = next(iter(self.model.tasks)) if again and self.model.tasks else f"t-{next(self.numbers):04}"
         offset_ms, parent = OFFSET_MS[order.priority], "" if parent == id else parent
-        task = Task(id, order.requester, offset_ms, order.named, order.attempts, parent, order.impatient)
+        task = Task(
+            id, order.requester, offset_ms, order.named, order.attempts, parent, order.impatient, order.excluded
+        )
         new = NewTask(
             task_id=id,
             kind="task",
@@ -194,12 +211,14 @@ class TaskMachine(RuleBasedStateMachine):
             message="please",
             priority=order.priority,
             capabilities="[]",
-            candidates=" ".join(candidate(c.agent, c.fit, c.load_weight, c.slots) for c in order.candidates),
+            candidates=" ".join(candidate(c.agent, c.fit, c.slots, c.pace, online=c.online) for c in order.candidates),
+            load_weight=order.load_weight,
+            excluded=json.dumps(task.excluded),
             named=int(task.named),
             attempts=task.attempts,
             react_ms=FAR_MS if task.impatient else 0,
             lease_ms=FAR_MS,
-            deadline_in_ms=FAR_MS,
+            deadline_in_ms=order.deadline_ms,
             offset_ms=task.offset_ms,
             about='{"kind":"task"}',
             traceparent="",
@@ -210,9 +229,17 @@ class TaskMachine(RuleBasedStateMachine):
         found = self.model.seen(order.idempotency, order.fingerprint)
         seen = self.run(request_scripts.seen(self.redis, TENANT, order.idempotency, order.fingerprint))
         assert seen == (Created(*found) if found else None)
-        expected = self.model.create(task, order.candidates, order.idempotency, order.fingerprint, QUEUE_CAP)
+        expected = self.model.create(
+            task, order.candidates, order.load_weight, order.idempotency, order.fingerprint, QUEUE_CAP
+        )
         made = self.run(request_scripts.create(self.redis, TENANT, new, queue_cap=QUEUE_CAP, retention_ms=RETENTION_MS))
         assert made == Created(*expected)
+        if made.outcome == "created":
+            record = key(TENANT, "task", id)
+            times = self.run(self.redis.hmget(record, ["created_ms", "deadline_ms", "score"]))
+            created_ms, deadline_ms, task.score = (int(time or 0) for time in times)
+            assert task.score == min(created_ms + task.offset_ms, deadline_ms)
+            assert deadline_ms <= max(created_ms + order.deadline_ms, 1)
 
     @_when("input_required")
     @rule(id=_some("input_required"), text=st.sampled_from(["yes", "no"]), late=st.sampled_from([None, None, 0, 1]))
@@ -236,7 +263,7 @@ class TaskMachine(RuleBasedStateMachine):
     @rule(agent=_waited_for(), unlimited=st.sampled_from([False, False, True]))
     def claim(self, agent: str, unlimited: bool) -> None:
         registered = agent in self.model.slots
-        task, full = self.model.claim(agent, unlimited=unlimited)
+        task, full, relieved = self.model.claim(agent, unlimited=unlimited)
         got = self.run(
             work_scripts.claim(
                 self.redis,
@@ -248,10 +275,26 @@ class TaskMachine(RuleBasedStateMachine):
             )
         )
         assert (got.task_id, got.full, got.registered) == (task.id if task else "", full, registered)
+        assert got.relieved == relieved
         assert got.waiting == len(self.model.queue(agent))
         if task:
             assert (got.fields["agent"], int(got.fields["attempt"])) == (agent, task.attempt)
             assert got.dialog == task.dialog
+
+    @_when("submitted")
+    @rule(
+        id=_some("submitted"),
+        desks=st.lists(st.tuples(agents, st.integers(1, 3)), max_size=len(AGENTS), unique_by=lambda desk: desk[0]),
+        right=st.sampled_from([True, True, False]),
+    )
+    def offer(self, id: str, desks: list[tuple[str, int]], right: bool) -> None:
+        task = self.model.tasks.get(id)
+        agent = task.agent if task and task.agent and right else "ann"
+        attempt = task.attempt if task and right else 1
+        told = self.run(offer_scripts.offer(self.redis, TENANT, task_id=id, agent=agent, attempt=attempt, desks=desks))
+        assert told == self.model.offer(id, agent, attempt, desks)
+        behind = self.run(offer_scripts.behind(self.redis, TENANT, start=0.5, limit=100))
+        assert set(behind) == self.model.behind()
 
     @_when("working")
     @rule(held=_held("working"))
@@ -319,7 +362,8 @@ class TaskMachine(RuleBasedStateMachine):
                 traceparent="",
             )
         )
-        assert told == expected
+        left = [str(len(self.model.queue(agent)))] if len(expected) > 1 else []
+        assert told == expected + left
 
     @precondition(lambda self: any(task.outcome for task in self.model.tasks.values()))
     @rule(data=st.data())
@@ -476,12 +520,18 @@ class TaskMachine(RuleBasedStateMachine):
 
     @rule(
         agent=agents,
-        what=st.sampled_from(["registers", "registers_patiently", "is_seen", "goes_away", "is_called_away", "leaves"]),
+        what=st.sampled_from(
+            [
+                *("registers", "registers_patiently", "registers_for_one"),
+                *("is_seen", "goes_away", "is_called_away", "leaves"),
+            ]
+        ),
     )
     def something_happens_to(self, agent: str, what: str) -> None:
         changes: dict[str, Callable[[str], None]] = {
             "registers": partial(self._registers, react_ms=None),
             "registers_patiently": partial(self._registers, react_ms=FAR_MS),
+            "registers_for_one": partial(self._registers, react_ms=None, accepts=REQUESTERS[0]),
             "is_seen": self._is_seen,
             "goes_away": self._goes_away,
             "is_called_away": self._is_called_away,
@@ -489,15 +539,15 @@ class TaskMachine(RuleBasedStateMachine):
         }
         changes[what](agent)
 
-    def _registers(self, agent: str, react_ms: int | None) -> None:
-        self.model.register(agent, 3, patient=react_ms is not None)
+    def _registers(self, agent: str, react_ms: int | None, accepts: str = "") -> None:
+        self.model.register(agent, 3, patient=react_ms is not None, accepts=accepts)
         data = json.dumps({"agent": agent})
         assert self.run(
             agent_scripts.register(
                 self.redis,
                 TENANT,
                 agent=agent,
-                profile="{}",
+                profile=json.dumps({"accept_from": [accepts]} if accepts else {}),
                 slots=3,
                 react_ms=react_ms,
                 cap=100,
@@ -566,6 +616,8 @@ class TaskMachine(RuleBasedStateMachine):
         assert stored.members(f"{name}:children") == task.children
         assert (fields.get("rating", ""), fields.get("rating_comment", "")) == task.rating
         assert fields.get("passed", "") == ",".join(task.passed)
+        assert fields.get("offered", "") == " ".join(task.offered)
+        assert fields.get("holders", "") == ",".join(task.holders)
         if not task.ended:
             assert stored.members(f"{name}:asking") == self.model.asking(task.id)
             assert stored.lifetimes[name] == -1
@@ -582,6 +634,7 @@ class TaskMachine(RuleBasedStateMachine):
         for agent in AGENTS:
             assert list(stored.scores(f"queue:{agent}")) == [task.id for task in model.queue(agent)]
             assert stored.members(f"working:{agent}") == model.working(agent)
+            assert list(stored.scores(f"offers:{agent}")) == [task.id for task in model.offers(agent)]
         assert stored.fields("loads") == {agent: str(load) for agent, load in model.loads().items()}
         leases = stored.scores("leases")
         assert set(leases) == {task.id for task in alive if task.state == "working"}
@@ -607,10 +660,10 @@ class TaskMachine(RuleBasedStateMachine):
 
     def _nothing_else(self, stored: Stored) -> None:
         """No queue of an agent that is not there, no part of a task that is not there."""
-        assert (stored.named("queue:") | stored.named("working:")) <= set(AGENTS)
+        assert (stored.named("queue:") | stored.named("working:") | stored.named("offers:")) <= set(AGENTS)
         assert {name.partition(":")[0] for name in stored.named("task:")} == set(self.model.tasks)
         known = {"task", "queue", "working", "asked", "idem", "loads", "leases", "deadlines", "unassigned", "orphans"}
-        known |= {"slots", "patience", "agents", "presence", "seen", "reacts", "outbox", "outcomes"}
+        known |= {"slots", "patience", "agents", "presence", "seen", "reacts", "outbox", "outcomes", "offers", "turns"}
         assert {name.partition(":")[0] for name in stored.kinds} <= known
 
 

@@ -191,6 +191,8 @@ class ServiceProcess:
             ADMIN_PORT=str(self.admin_port),
             INSTANCE=self.instance,
             LOG_FORMAT="json",
+            # A model that is loaded in every router of a test run decides nothing there.
+            EMBEDDER="off",
         )
         environment.update(self.env)
         self.process = Process(

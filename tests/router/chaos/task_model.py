@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 ENDED = ("completed", "failed", "cancelled")
 OFFSET_MS = {"interactive": 0, "normal": 600_000, "batch": 3_600_000}
 DEFAULT_SLOTS = 2
+WAIT_SHARE = 0.4
+NEAR = 0.25
 MAX_DIALOG = 40
 MAX_HISTORY = 50
 GUEST = "guest-"
@@ -33,9 +35,16 @@ class Candidate:
 
     agent: str
     fit: float
-    load_weight: float
-    """What an empty desk adds to the fit."""
     slots: int
+    pace: float
+    online: bool
+
+    def worth(self, has: int, load_weight: float) -> float:
+        """How much speaks for it when it has so many tasks; the longer one would wait there, the less."""
+        if has < self.slots:
+            return self.fit + load_weight * (1 - has / self.slots)
+        wait = (has - self.slots + 1) / self.slots * self.pace
+        return self.fit - load_weight * WAIT_SHARE * wait / (1 + wait)
 
 
 @dataclass(slots=True)
@@ -50,6 +59,14 @@ class Task:
     parent: str
     impatient: bool
     """Whether its agent has only so long to take it."""
+    excluded: tuple[str, ...] = ()
+    score: int = 0
+    """Its place in a queue; the clock is Redis' own, so this is read from there."""
+    offered: list[str] = field(default_factory=list)
+    """Agents that may take it out of its agent's queue."""
+    refused: set[str] = field(default_factory=set)
+    """Those of them that came for it and may not have it."""
+    holders: list[str] = field(default_factory=list)
     agent: str = ""
     """Empty while it waits for one."""
     state: str = "submitted"
@@ -88,8 +105,8 @@ class Task:
 
     @property
     def place(self) -> tuple[int, int, str]:
-        """Its order in a queue: answers first, then by priority; ids are given in the order of time."""
-        return (self.offset_ms, 0, self.id) if self.answered_ms is None else (-1, self.answered_ms, self.id)
+        """Its order in a queue: answers first, then by score."""
+        return (1, self.score, self.id) if self.answered_ms is None else (0, self.answered_ms, self.id)
 
     def held_by(self, agent: str, attempt: int) -> bool:
         """Whether this attempt may still say something."""
@@ -114,6 +131,8 @@ class Model:
         """Of requesters: the tasks that they asked for by themselves, newest first."""
         self.slots: dict[str, int] = {}
         """Of registered agents."""
+        self.choosy: dict[str, str] = {}
+        """Registered agents that take work from one requester only."""
         self.patience: set[str] = set()
         """Registered agents that said how long a task may wait for them."""
         self.present: dict[str, bool] = {}
@@ -127,6 +146,24 @@ class Model:
     def queue(self, agent: str) -> list[Task]:
         """What waits for an agent, in order."""
         return sorted((task for task in self.tasks.values() if task.queued and task.agent == agent), key=_place)
+
+    def offers(self, agent: str) -> list[Task]:
+        """What waits for others and is offered to an agent, in order."""
+        found = (task for task in self.tasks.values() if agent in task.offered and agent not in task.refused)
+        return sorted(found, key=_place)
+
+    def may_take(self, agent: str, task: Task) -> bool:
+        """Whether it may have a task that waits for another one."""
+        barred = task.named or agent in task.holders or agent in task.excluded
+        return not barred and self.choosy.get(agent, task.requester) == task.requester
+
+    def behind(self) -> set[str]:
+        """What anybody may have, and waits behind other work of its agent."""
+        return {task.id for task in self.expected() if self.waits_behind(task)}
+
+    def waits_behind(self, task: Task) -> bool:
+        """Whether a task in a queue has to wait for other work of its agent."""
+        return bool(self.working(task.agent)) or self.queue(task.agent)[0] is not task
 
     def working(self, agent: str) -> set[str]:
         """What an agent works on."""
@@ -158,25 +195,31 @@ class Model:
     # Those who ask.
 
     def create(
-        self, task: Task, candidates: list[Candidate], key: str, fingerprint: str, cap: int
-    ) -> tuple[str, str, str, str, int]:
-        """Outcome, task id, state, agent, and how much the agent had to do before."""
+        self, task: Task, candidates: list[Candidate], load_weight: float, key: str, fingerprint: str, cap: int
+    ) -> tuple[str, str, str, str, int, int]:
+        """Outcome, task id, state, agent, how much the agent had to do before, and to how many others it is offered."""
         if same := self.tasks.get(task.id):
-            return "known", same.id, same.state, same.agent, 0
+            return "known", same.id, same.state, same.agent, 0, 0
         if found := self.seen(key, fingerprint):
             return found
         if task.parent:
             parent = self.tasks.get(task.parent)
             if parent is None:
-                return "no_parent", "", "", "", 0
+                return "no_parent", "", "", "", 0, 0
             if parent.ended:
-                return "parent_ended", parent.id, parent.state, "", 0
+                return "parent_ended", parent.id, parent.state, "", 0, 0
             task.deadline_passed = parent.deadline_passed
-        free = [candidate for candidate in candidates if len(self.queue(candidate.agent)) < cap]
-        if not free:
-            return "full", "", "", candidates[0].agent, 0
-        loads = self.loads()
-        task.agent = max(free, key=lambda c: c.fit + c.load_weight * max(0, 1 - loads.get(c.agent, 0) / c.slots)).agent
+        not_full = [candidate for candidate in candidates if len(self.queue(candidate.agent)) < cap]
+        if not not_full:
+            return "full", "", "", candidates[0].agent, 0, 0
+        loads = {candidate.agent: self.loads().get(candidate.agent, 0) for candidate in candidates}
+        best = max(not_full, key=lambda c: c.worth(loads[c.agent], load_weight))
+        if best.online and loads[best.agent] >= best.slots:
+            free = [c for c in not_full if c.online and loads[c.agent] < c.slots and c.fit >= best.fit - NEAR]
+            best = max(free, key=lambda c: c.worth(loads[c.agent], load_weight), default=best)
+        task.agent = best.agent
+        if not task.named and loads[best.agent]:
+            task.offered = [c.agent for c in candidates if c is not best and c.fit >= best.fit - NEAR]
         if task.parent:
             self.tasks[task.parent].children.add(task.id)
         else:
@@ -187,13 +230,13 @@ class Model:
         if key:
             self.keys[key] = (task.id, fingerprint)
         self._waits(task)
-        return "created", task.id, "submitted", task.agent, loads.get(task.agent, 0)
+        return "created", task.id, "submitted", task.agent, loads[task.agent], len(task.offered)
 
-    def seen(self, key: str, fingerprint: str) -> tuple[str, str, str, str, int] | None:
+    def seen(self, key: str, fingerprint: str) -> tuple[str, str, str, str, int, int] | None:
         """What a key stands for."""
         id, was = self.keys.get(key, ("", ""))
         task = self.tasks.get(id)
-        return ("known" if was == fingerprint else "other", id, task.state, task.agent, 0) if task else None
+        return ("known" if was == fingerprint else "other", id, task.state, task.agent, 0, 0) if task else None
 
     def answer(self, id: str, text: str, digest: str, place: int | None) -> list[str]:
         task = self.tasks.get(id)
@@ -241,21 +284,50 @@ class Model:
 
     # Those who work.
 
-    def claim(self, agent: str, *, unlimited: bool) -> tuple[Task | None, bool]:
-        """The task that the agent gets, and whether it has as many as it takes."""
+    def claim(self, agent: str, *, unlimited: bool) -> tuple[Task | None, bool, str]:
+        """The task that the agent gets, whether it has as many as it takes, and whose queue the task stood in, if not
+        in its own."""
         full = not unlimited and len(self.working(agent)) >= self.slots.get(agent, DEFAULT_SLOTS)
+        found: Task | None = None
         for task in self.queue(agent):
             if task.answered_ms is not None:
                 task.answered_ms, task.redelivered, task.lease_passed = None, True, False
                 self.events.append(task.event("claimed"))
-                return task, False
+                return task, False, ""
             if not full and not task.deadline_passed:
-                task.state, task.attempt = "working", task.attempt + 1
-                task.redelivered, task.lease_passed, task.progress = False, False, ""
-                self.events.append(task.event("claimed"))
-                task.note("claimed")
-                return task, False
-        return None, full
+                found = task
+                break
+        for task in self.offers(agent) if agent in self.slots and not full else ():
+            if found and found.score <= task.score:
+                break
+            if not self.may_take(agent, task):
+                task.refused.add(agent)
+            elif not task.deadline_passed:
+                found = task
+                break
+        if found is None:
+            return None, full, ""
+        relieved = found.agent if found.agent != agent else ""
+        found.state, found.agent, found.attempt = "working", agent, found.attempt + 1
+        found.redelivered, found.lease_passed, found.progress = False, False, ""
+        found.holders.append(agent)
+        self._withdraw(found)
+        self.events.append(found.event("claimed"))
+        if relieved:
+            found.note("passed_on")
+        found.note("claimed")
+        return found, False, relieved
+
+    def offer(self, id: str, agent: str, attempt: int, desks: list[tuple[str, int]]) -> dict[str, int]:
+        """Those that are offered it and have room, and how much they have to do."""
+        task = self.tasks.get(id)
+        if task is None or task.state != "submitted" or (task.agent, task.attempt) != (agent, attempt) or task.named:
+            return {}
+        if not self.waits_behind(task):
+            return {}
+        found = [(name, slots) for name, slots in desks if name != agent and name not in task.holders]
+        task.offered += [name for name, _ in found if name not in task.offered]
+        return {name: self.loads().get(name, 0) for name, slots in found if self.loads().get(name, 0) < slots}
 
     def give_back(self, id: str, agent: str, attempt: int) -> bool:
         task = self.tasks.get(id)
@@ -352,6 +424,7 @@ class Model:
             self.events.append(task.event("passed_on", agent=successor))
             task.passed.append(agent)
             task.agent = successor
+            self._withdraw(task)
             task.note("passed_on")
         self._waits(task)
         return bool(successor)
@@ -377,12 +450,15 @@ class Model:
 
     # Agents.
 
-    def register(self, agent: str, slots: int, *, patient: bool) -> None:
+    def register(self, agent: str, slots: int, *, patient: bool, accepts: str) -> None:
         self.events.append(Event(agent, "registered", agent=agent))
         self.slots[agent], self.present[agent] = slots, True
         self.patience.discard(agent)
+        self.choosy.pop(agent, None)
         if patient:
             self.patience.add(agent)
+        if accepts:
+            self.choosy[agent] = accepts
 
     def see(self, agent: str) -> None:
         if agent not in self.present and agent in self.slots:
@@ -409,6 +485,7 @@ class Model:
             return False
         self.events.append(Event(agent, "left", agent=agent))
         del self.slots[agent]
+        self.choosy.pop(agent, None)
         self.patience.discard(agent)
         return True
 
@@ -419,12 +496,17 @@ class Model:
         if task.agent.startswith(GUEST):
             self.present.setdefault(task.agent, False)
 
+    def _withdraw(self, task: Task) -> None:
+        task.offered, task.refused = [], set()
+
     def _requeue(self, task: Task, why: str) -> None:
+        self._withdraw(task)
         self.events.append(task.event("requeued", "submitted"))
         task.state, task.agent, task.answered_ms, task.asking = "submitted", "", None, False
         task.note(why)
 
     def _finish(self, task: Task, state: str, error: str, what: str) -> None:
+        self._withdraw(task)
         task.state, task.error, task.answered_ms, task.asking = state, error, None, False
         if task.children:
             self.orphans.add(task.id)

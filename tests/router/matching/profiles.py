@@ -27,7 +27,8 @@ TEXTS = st.one_of(
         ]
     ),
 )
-PROFILES = st.builds(Described, st.lists(CAPABILITIES, max_size=3).map(tuple), TEXTS)
+LANGUAGES = st.lists(st.sampled_from(["en", "ko", "Français", "multilingual"]), max_size=2)
+PROFILES = st.builds(Described, st.lists(CAPABILITIES, max_size=3).map(tuple), TEXTS, LANGUAGES.map(tuple))
 OUTCOMES = st.builds(
     Outcome,
     agent=st.sampled_from(NAMES),

@@ -84,6 +84,9 @@ def test_a_service_that_is_not_there_is_told() -> None:
 class Counting:
     """Notes what it was asked."""
 
+    most_texts = 8
+    most_calls = 1
+
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
@@ -103,6 +106,10 @@ def test_texts_are_embedded_once_and_the_longest_unasked_gives_way() -> None:
     cached.embed(["a", "bb"])
     assert counting.asked == [["a", "bb"], ["ccc"], ["bb"]]
     assert cached.embed([]).shape[0] == 0
+    kept = cached.kept("bb")
+    assert kept is not None
+    assert kept.tolist() == [2, 1]
+    assert cached.kept("ccc") is None
 
 
 def test_a_model2vec_model_embeds(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 """What holds for every decision, and who gets what."""
 
 import random
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aicp_router import languages
 from aicp_router.index import AgentIndex, Candidates, Described, Wish, describe
 from aicp_router.learning import Outcome
-from aicp_router.scoring import Match, Scorer, Weights, in_doubt
+from aicp_router.scoring import Match, Scorer, Urgency, Weights, in_doubt
 from tests.router.matching.profiles import CAPABILITIES, NAMES, OUTCOMES, PROFILES, TEXTS, quick, team
 
 AGENTS = st.dictionaries(st.sampled_from(NAMES), PROFILES, min_size=1)
@@ -181,6 +183,95 @@ def test_who_is_faster_goes_first_among_equals() -> None:
     assert index.match(Wish("x", ("analysis",)), Candidates(["slow", "quick"]))[0].agent == "quick"
 
 
+def test_work_goes_round_among_equals() -> None:
+    index = AgentIndex()
+    for name in ("a", "b", "c"):
+        index.put(name, Described(("analysis",)))
+    got = []
+    for number in range(6):
+        now = 1_000.0 + number
+        best = index.match(Wish("x", ("analysis",)), Candidates(["a", "b", "c"]), now=now)[0]
+        got.append(best.agent)
+        index.learn(Outcome(best.agent, "unrelated words", 0.0, now, 1.0))
+    assert got == ["a", "b", "c", "a", "b", "c"]
+
+
+def test_work_of_long_ago_is_forgotten_by_fairness() -> None:
+    index = AgentIndex()
+    for name in ("a", "b"):
+        index.put(name, Described(("analysis",)))
+    for number in range(50):
+        index.learn(Outcome("a", "unrelated words", 0.0, float(number), 1.0))
+
+    def fairness(now: float) -> list[float]:
+        matches = _by_name(index.match(Wish("x", ("analysis",)), Candidates(["a", "b"]), now=now))
+        return [matches[name].parts.fairness for name in ("a", "b")]
+
+    assert fairness(100.0) == [0.0, 1.0]
+    assert fairness(1e6) == [pytest.approx(1.0), 1.0]
+    # As late as that, the numbers begin anew.
+    index.learn(Outcome("b", "unrelated words", 0.0, 1e7, 1.0))
+    assert fairness(1e7) == [pytest.approx(1.0), 0.0]
+
+
+def test_who_speaks_the_language_of_the_message_goes_before_who_names_none_and_who_names_others() -> None:
+    index = AgentIndex()
+    for name, spoken in (("a", ("en", "French")), ("b", ()), ("c", ("ko-KR",)), ("d", ("multilingual",))):
+        index.put(name, Described(("analysis",), "", spoken))
+    everybody = Candidates(["a", "b", "c", "d"])
+
+    def order(message: str) -> list[str]:
+        return [match.agent for match in index.match(Wish(message, ("analysis",)), everybody)]
+
+    assert order("이 자료를 살펴봐 주세요") == ["c", "b", "d", "a"]
+    assert order("look at this for me please, what is it") == ["a", "b", "d", "c"]
+    assert order("xyz") == ["a", "b", "c", "d"]
+    parts = _by_name(index.match(Wish("이 자료를 살펴봐 주세요", ("analysis",)), everybody))
+    assert [parts[name].parts.language for name in "abcd"] == [0.0, 0.5, 1.0, 0.5]
+    assert index.match(Wish("xyz", ("analysis",)), everybody)[0].parts.language is None
+
+
+def test_languages_follow_the_profile() -> None:
+    index = AgentIndex()
+    index.put("a", Described(("analysis",), "", ("en",)))
+    index.put("b", Described(("analysis",)))
+    wish = Wish("이 자료를 살펴봐 주세요", ("analysis",))
+    assert index.match(wish, Candidates(["a", "b"]))[0].agent == "b"
+    index.put("a", Described(("analysis",), "", ("en", "ko")))
+    assert index.match(wish, Candidates(["a", "b"]))[0].agent == "a"
+    index.put("a", Described(("analysis",)))
+    assert index.match(wish, Candidates(["a", "b"]))[0].parts.language is None
+    for number in range(40):
+        index.put(f"more-{number}", Described(("analysis",), "", ("ko",) if number == 30 else ()))
+    assert index.match(wish, Candidates(["a", "b", "more-30"]))[0].agent == "more-30"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("ko-KR", "ko"), ("KOREAN", "ko"), ("한국어", "ko"), ("zh_TW", "zh"), ("中文", "zh"),
+     ("Brazilian Portuguese", "pt"), ("English (US)", "en"), ("sw", "sw"), ("Swahili", "swahili"),
+     ("any language", ""), (" ", "")],
+)  # fmt: skip
+def test_a_language_is_known_by_many_names(name: str, code: str) -> None:
+    assert languages.code(name) == code
+
+
+def test_embeddings_take_part_when_nearly_all_profiles_have_one() -> None:
+    index = AgentIndex()
+    axes = np.eye(12, dtype=np.float32)
+    for number in range(10):
+        index.put(f"a{number}", Described((), "words"), axes[number] if number else None)
+        assert index.covered == (number == 9)
+    index.embed("a0", axes[0])
+    index.embed("nobody", axes[0])
+    assert index.covered
+    assert index.apart(["a0", "a1"])
+    index.embed("a1", axes[0] + 0.1 * axes[11])
+    assert not index.apart(["a0", "a1"])
+    assert not index.apart(["a0"])
+    assert not AgentIndex().covered
+
+
 def test_who_had_less_of_the_work_goes_first_among_equals() -> None:
     index = AgentIndex()
     for name in ("a", "b"):
@@ -218,6 +309,28 @@ def test_weights_can_be_set() -> None:
     index.put("other", Described(("statistical analysis",)))
     candidates = Candidates(["fitting", "other"], online=np.array([False, True]))
     assert index.match(Wish("x", ("analysis",)), candidates)[0].agent == "other"
+
+
+def test_weights_are_read_from_a_text_and_the_rest_stays() -> None:
+    assert Weights.parse("") == Weights()
+    assert Weights.parse(" load=0.3, speed = 0.1 ,") == Weights(load=0.3, speed=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("lod=1", "capability, message"), ("load=-1", "from 0"), ("load=x", "from 0"), ("load=nan", "from 0"),
+     ("load", "from 0"), ("load=1,load=2", "twice"), ("capability=0,message=0", "above 0"), ("load=1e9", "from 0")],
+)  # fmt: skip
+def test_weights_that_make_no_sense_are_refused(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Weights.parse(text)
+
+
+@quick
+@given(st.booleans(), st.booleans(), st.sampled_from(["urgent", "normal", "batch"]))
+def test_the_parts_of_a_score_add_up_to_one(wants: bool, speaking: bool, urgency: Urgency) -> None:
+    shares = Scorer().shares(wants_capabilities=wants, urgency=urgency, languages=speaking)
+    assert sum(astuple(shares)) == pytest.approx(1.0)
 
 
 def test_embeddings_find_who_shares_no_word_with_the_message() -> None:
