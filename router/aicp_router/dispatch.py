@@ -105,12 +105,28 @@ class Dispatch:
         """The task, or None."""
         return Record.of(task_id, await task_scripts.read(self.redis, tenant, task_id))
 
-    async def say_changed(self, tenant: str, task_id: str, traceparent: str = "", *, claimed: bool = False) -> None:
-        """Wake those who wait for this task; for one that was only `claimed` few have to look."""
+    async def say_changed(
+        self,
+        tenant: str,
+        task_id: str,
+        traceparent: str = "",
+        *,
+        claimed: bool = False,
+        ended: Record | None = None,
+    ) -> None:
+        """Wake those who wait for this task.
+
+        Args:
+            tenant: Whose.
+            task_id: Of the task.
+            traceparent: Of what changed it.
+            claimed: It was only claimed: few have to look.
+            ended: The task, without history and dialog, when it has ended and is at hand.
+        """
         if claimed:
             self.offers.claimed(tenant, task_id)
         said = f"{CLAIMED if claimed else ''}{traceparent}"
-        self._waiters.tell(self._bus, subjects.task(tenant, task_id), said)
+        self._waiters.tell(self._bus, subjects.task(tenant, task_id), said, ended)
 
     async def say_work(self, tenant: str, agent: str, traceparent: str = "") -> None:
         """Wake this agent."""

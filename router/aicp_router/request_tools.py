@@ -211,6 +211,9 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             asked = bool(record.dialog) and not record.owned_by(envelope.principal)
 
         async def look() -> Record | None:
+            if waiter is not None and isinstance(waiter.found, Record):
+                # Whoever made the task waits for its end only, and this worker has just written it.
+                return waiter.found
             if news.wanted:
                 now = await task_scripts.peek(dispatch.redis, tenant, task_id)
                 if now.state in ("submitted", "working"):

@@ -1,7 +1,8 @@
 """What those who work change of tasks, each change one Lua script: claiming them, reporting, submitting."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
 
@@ -255,14 +256,17 @@ async def report(
 _SUBMIT = task_script(
     [
         *("task_id", "agent", "attempt", "status", "result", "text", "reason"),
-        *("grace_ms", "retention_ms", "traceparent"),
+        *("grace_ms", "retention_ms", "whole", "traceparent"),
     ],
     """
 local t = task(task_id)
 local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'outcome', 'attempts', 'named')
 local outcome = attempt .. ':' .. agent .. ':' .. status
-local function left() return int(redis.call('ZCARD', prefix .. ':queue:' .. agent)) end
-if f[4] == outcome then return {'again', f[1], left()} end
+local function told(what, state, record)
+  return {what, state, redis.call('ZCARD', prefix .. ':queue:' .. agent),
+    redis.call('EXISTS', prefix .. ':offers:' .. agent), record or {}}
+end
+if f[4] == outcome then return told('again', f[1]) end
 local stale = not_held(f, agent, attempt)
 if stale then return stale end
 local now = now_ms()
@@ -273,7 +277,7 @@ if status == 'declined' and f[6] == '0' and tonumber(attempt) < tonumber(f[5]) t
   requeue(task_id, agent, now, grace_ms)
   redis.call('HSET', t, 'outcome', outcome, 'requeued', 'declined', 'refusal', text)
   note(task_id, now, 'declined', agent, attempt, reason)
-  return {'requeued', 'submitted', left()}
+  return told('requeued', 'submitted')
 end
 local state = status == 'completed' and 'completed' or 'failed'
 emit('task', task_id, state, change(agent, attempt, state), traceparent)
@@ -281,9 +285,24 @@ redis.call('HSET', t, 'outcome', outcome, 'result', result)
 learn(task_id, agent, status, now)
 finish(task_id, agent, now, state, state == 'failed' and status or '', text, retention_ms)
 note(task_id, now, status, agent, attempt, reason)
-return {'ended', state, left()}
+return told('ended', state, whole == '1' and redis.call('HGETALL', t) or nil)
 """,
 )
+
+
+class Submitted(NamedTuple):
+    """What became of an attempt."""
+
+    outcome: str
+    """`ended`, `requeued`, `again` (said before), `missing` or `stale`; with the last two nothing else is known."""
+    state: str = ""
+    """Of the task."""
+    waiting: int = 0
+    """How many tasks are left in the agent's queue."""
+    offered: bool = False
+    """Whether others' tasks are offered to it."""
+    fields: Mapping[str, str] = {}
+    """The task's hash, when it has ended and was asked for."""
 
 
 async def submit(
@@ -300,32 +319,32 @@ async def submit(
     grace_ms: int,
     retention_ms: int,
     traceparent: str,
-) -> list[str]:
+    whole: bool = False,
+) -> Submitted:
     """End an attempt as `completed`, `failed` or `declined`.
 
     Args:
         result: JSON.
         text: The error in words, for `failed` and `declined`.
         reason: JSON for the history, or empty.
-
-    Returns:
-        `ended` or `requeued` or `again` (said before), the state after it, and how many tasks wait for the agent; or
-        `missing`, `stale`.
+        whole: Whether the hash of a task that has ended is wanted.
     """
-    return cast(
-        "list[str]",
-        await _SUBMIT(
-            redis,
-            tenant,
-            task_id=task_id,
-            agent=agent,
-            attempt=attempt,
-            status=status,
-            result=result,
-            text=text,
-            reason=reason,
-            grace_ms=grace_ms,
-            retention_ms=retention_ms,
-            traceparent=traceparent,
-        ),
+    told = await _SUBMIT(
+        redis,
+        tenant,
+        task_id=task_id,
+        agent=agent,
+        attempt=attempt,
+        status=status,
+        result=result,
+        text=text,
+        reason=reason,
+        grace_ms=grace_ms,
+        retention_ms=retention_ms,
+        whole=int(whole),
+        traceparent=traceparent,
     )
+    if len(told) == 1:
+        return Submitted(told[0])
+    outcome, state, waiting, offered, flat = cast("tuple[str, str, int, int, list[str]]", told)
+    return Submitted(outcome, state, waiting, bool(offered), pairs(flat))

@@ -100,6 +100,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
     """Declare the tools of those who work."""
     reader = Reader(service.bus)
     registry = dispatch.registry
+    waiters = service.waiters
 
     @service.tool(title="Get work", scope="tasks:work", arguments=ReceiveArguments, result=ReceiveResult)
     async def receive_tasks(envelope: Envelope, asked: ReceiveArguments) -> ReceiveResult | Delivery[ReceiveResult]:
@@ -118,8 +119,9 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
                 await news.tell(_NOTHING_YET)
             return found
 
+        await registry.see(tenant, me)
         try:
-            await service.waiters.until(subjects.agent(tenant, me), look, wait_for(envelope, asked.wait_s))
+            await waiters.until(subjects.agent(tenant, me), look, wait_for(envelope, asked.wait_s))
             while claims.records and len(claims.records) < asked.max and claims.size < MAX_DELIVERY_BYTES:
                 if await claims.one() is None:
                     break
@@ -196,31 +198,37 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             raise InvalidArgument("result: missing", expected="what the requester shall get, any JSON")
         await registry.see(tenant, me)
         result = bounded_json("result", asked.result, MAX_RESULT_BYTES)
-        outcome, *rest = await work_scripts.submit(
-            dispatch.redis,
-            tenant,
-            task_id=asked.task_id,
-            agent=me,
-            attempt=asked.attempt,
-            status=asked.status,
-            result=result,
-            text=_reason(me, asked),
-            reason=_note(asked),
-            grace_ms=UNASSIGNED_GRACE_MS,
-            retention_ms=dispatch.retention_ms,
-            traceparent=envelope.traceparent,
-        )
-        if not rest:
+        with waiters.listening(subjects.agent(tenant, me)) as waiter:
+            submitted = await work_scripts.submit(
+                dispatch.redis,
+                tenant,
+                task_id=asked.task_id,
+                agent=me,
+                attempt=asked.attempt,
+                status=asked.status,
+                result=result,
+                text=_reason(me, asked),
+                reason=_note(asked),
+                grace_ms=UNASSIGNED_GRACE_MS,
+                retention_ms=dispatch.retention_ms,
+                traceparent=envelope.traceparent,
+                whole=waiters.any_for(subjects.task(tenant, asked.task_id)),
+            )
+            if submitted.state and not (submitted.waiting or submitted.offered or waiter.heard):
+                # The next receive_tasks need not look before it waits.
+                waiters.note_quiet(subjects.agent(tenant, me))
+        if not submitted.state:
             raise await refusal(envelope, asked.task_id, asked.attempt)
-        if outcome == "requeued":
+        if submitted.outcome == "requeued":
             await dispatch.reassign(tenant, asked.task_id)
-        await dispatch.say_changed(tenant, asked.task_id, envelope.traceparent)
+        ended = Record(asked.task_id, dict(submitted.fields), [], [], []) if submitted.fields else None
+        await dispatch.say_changed(tenant, asked.task_id, envelope.traceparent, ended=ended)
         return SubmitResult(
             task_id=asked.task_id,
             attempt=asked.attempt,
             status=asked.status,
-            state=cast("State", rest[0]),
-            next=still_waiting(int(rest[1])),
+            state=cast("State", submitted.state),
+            next=still_waiting(submitted.waiting),
         )
 
     async def refusal(envelope: Envelope, task_id: str, attempt: int) -> Exception:

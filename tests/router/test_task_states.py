@@ -182,16 +182,16 @@ class Life(RuleBasedStateMachine):
             )
         )
         if model.outcome == (attempt, agent, status):
-            assert answer[:2] == ["again", model.state]
+            assert answer[:2] == ("again", model.state)
         elif not model.held(agent, attempt):
-            assert answer == ["stale"]
+            assert answer.outcome == "stale"
         else:
             model.outcome = (attempt, agent, status)
             if status == "declined" and attempt < ATTEMPTS:
                 model.wait()
             else:
                 model.end("completed" if status == "completed" else "failed")
-            assert answer[1] == model.state
+            assert answer.state == model.state
 
     @rule(words=st.sampled_from(["x", "y"]), behind=st.sampled_from([None, None, 0, 0, 1]))
     def answer(self, words: str, behind: int | None) -> None:
