@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,7 @@ PAIRS = 64
 FINISHED = 1_000_000
 """Tasks that have ended before."""
 
+_numbers = itertools.count()
 _CHUNK = 10_000
 _COPY = """
 local prefix, id = KEYS[1] .. ':task:', ARGV[1]
@@ -108,7 +110,8 @@ async def _call(client: WebSocketClient, tool: str, **arguments: Any) -> msgspec
 
 async def _hand_over(requester: WebSocketClient, skill: str) -> str:
     """One loop; the task's id."""
-    said = await _call(requester, "route_to_agent", message="do it", target_capabilities=[skill], wait_s=20)
+    message = f"do what nobody asked for before, number {next(_numbers)}"
+    said = await _call(requester, "route_to_agent", message=message, target_capabilities=[skill], wait_s=20)
     routed = msgspec.json.decode(said, type=_Routed)
     if routed.status != "completed":
         raise RuntimeError(bytes(said).decode())

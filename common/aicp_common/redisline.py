@@ -45,7 +45,7 @@ class RedisLine:
         wire = self._wire
         if wire is None or wire.closed:
             wire = await self._connected()
-        reply = await wire.send(hiredis.pack_command(cast("Any", command)))
+        reply = await wire.send(hiredis.pack_command(command))  # type: ignore[arg-type]
         if isinstance(reply, ResponseError):
             raise reply
         return reply

@@ -148,10 +148,11 @@ class Script:
         Raises:
             Unavailable, Busy: see `redis_errors`.
         """
-        values = [arguments.pop(name) for name in self._arguments]
-        if arguments:
-            raise TypeError(f"no such arguments of the script: {', '.join(arguments)}")
-        line, prefix = cast("Store", redis).line, key(tenant)
+        values = [arguments[name] for name in self._arguments]
+        if len(values) != len(arguments):
+            raise TypeError(f"no such arguments of the script: {', '.join(arguments.keys() - set(self._arguments))}")
+        line: RedisLine = redis.line  # type: ignore[attr-defined]  # every client here is a `Store`
+        prefix = key(tenant)
         try:
             try:
                 return await line.call("EVALSHA", self._sha, 1, prefix, *values)

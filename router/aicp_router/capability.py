@@ -28,6 +28,7 @@ _NEAR = 0.6
 _SEPARATORS = re.compile(r"[\s_\-‐-―・·/]+")
 
 
+@lru_cache(maxsize=4_096)
 def normalise(name: str) -> str:
     """A capability's name as it is compared: NFKC, case folded, spaces, underscores and hyphens equal."""
     return _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", name).casefold()).strip()

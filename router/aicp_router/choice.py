@@ -1,7 +1,7 @@
 """Choice: who may get a message, in what order, and how that is explained. Nothing here waits, reads or writes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -49,8 +49,7 @@ class Why(Result):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """An agent that gets the task, unless its queue is full."""
 
     agent: str
@@ -116,11 +115,8 @@ def _introduce(agent: Agent) -> str:
 
 def choices(agents: Picture, matches: Iterable[Match]) -> list[Choice]:
     """Those of the matches that may get the task."""
-    return [
-        Choice(one.agent, agents[one.agent].online, one, agents[one.agent].slots, one.load_weight)
-        for one in matches
-        if one.eligible
-    ]
+    found = ((one, agents[one.agent]) for one in matches if one.eligible)
+    return [Choice(one.agent, agent.online, one, agent.slots, one.load_weight) for one, agent in found]
 
 
 def why(one: Choice, load: int) -> Why:

@@ -84,6 +84,7 @@ class Intent:
     urgency: Urgency
 
 
+@lru_cache(maxsize=256)
 def read(message: str) -> Intent:
     """The intent of a message."""
     found = split(message).concepts
@@ -111,6 +112,7 @@ def language(text: str) -> str:
     return best if scores[best] >= max(1, len(words) // 8) else "und"
 
 
+@lru_cache(maxsize=256)
 def urgency(message: str) -> Urgency:
     """How soon the message says that it wants an answer."""
     if _NO_HURRY.search(message):

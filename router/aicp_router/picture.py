@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from aicp_router.profile import DEFAULT_CONCURRENCY, Profile, is_guest
 from aicp_router.scoring import Candidates, Match
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(NamedTuple):
     """An agent at one moment."""
 
     name: str

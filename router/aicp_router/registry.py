@@ -34,8 +34,8 @@ _LEARNED_AT_ONCE = 200
 """Outcomes that are read at once."""
 _TURN_S = 0.005
 """How long profiles and outcomes are taken in before others have their turn."""
-_SEEN_AGAIN_S = 2.0
-"""An agent that was noted this recently is not noted again: presence is counted in tens of seconds."""
+_SEEN_AGAIN_S = 5.0
+"""An agent that was noted this recently, or within a fifth of the time for which it counts, is not noted again."""
 
 
 @dataclass(slots=True)
@@ -75,6 +75,7 @@ class Registry:
         self._behind: OrderedDict[str, _Tenant] = OrderedDict()
         """The tenants that have a backlog; the one whose turn it is comes first."""
         self._known: OrderedDict[str, _Tenant] = OrderedDict()
+        self._seen_again_s = min(_SEEN_AGAIN_S, settings.online_s / 5)
         self._seen: dict[tuple[str, str], float] = {}
         self._looking: dict[str, asyncio.Task[Picture]] = {}
         """By tenant: a look that is under way."""
@@ -283,7 +284,7 @@ class Registry:
     async def see(self, tenant: str, agent: str) -> None:
         """Note that `agent` is here: it called, or it waits."""
         now = time.monotonic()
-        if agent in RESERVED_AGENTS or self._seen.get((tenant, agent), 0.0) > now - _SEEN_AGAIN_S:
+        if agent in RESERVED_AGENTS or self._seen.get((tenant, agent), 0.0) > now - self._seen_again_s:
             return
         if len(self._seen) > 50_000:
             self._seen.clear()

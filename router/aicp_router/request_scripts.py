@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
+import msgspec
 from redis.asyncio import Redis
 
 from aicp_router import turns
@@ -123,8 +124,7 @@ return {'created', task_id, 'submitted', agent, best.has, #offered}
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(msgspec.Struct, frozen=True):
     """A task as it is written. Everything that ends in a JSON text is opaque to the script."""
 
     task_id: str
@@ -203,13 +203,8 @@ def candidate(agent: str, fit: float = 1.0, slots: int = 1, pace: float = 1.0, *
 
 async def create(redis: Redis, tenant: str, new: NewTask, *, queue_cap: int, retention_ms: int) -> Created:
     """Write a task and put it into its agent's queue. Safe to repeat with the same task id."""
-    fields = {name: getattr(new, name) for name in NewTask.__dataclass_fields__}
-    return Created(
-        *cast(
-            "tuple[str, str, str, str]",
-            await _CREATE(redis, tenant, queue_cap=queue_cap, retention_ms=retention_ms, **fields),
-        )
-    )
+    fields = msgspec.structs.asdict(new)
+    return Created(*await _CREATE(redis, tenant, queue_cap=queue_cap, retention_ms=retention_ms, **fields))
 
 
 _SEEN = task_script(

@@ -3,7 +3,7 @@
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, cast
 
 import msgspec
@@ -313,8 +313,13 @@ def _step(text: str) -> Step:
 
 def at(milliseconds: str | float) -> str:
     """A time as callers see it: ISO 8601, UTC."""
-    moment = datetime.datetime.fromtimestamp(int(milliseconds) / 1000, datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, rest = divmod(int(milliseconds), 1000)
+    return f"{_second(second)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(since_epoch: int) -> str:
+    return datetime.datetime.fromtimestamp(since_epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def no_such_task(task_id: str) -> NotFound:
