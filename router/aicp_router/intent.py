@@ -105,7 +105,7 @@ def language(text: str) -> str:
         return "und"
     lowered = sample.casefold()
     scores = {
-        name: sum(word in common for word in words) + 2 * any(mark in lowered for mark in _MARKS.get(name, ""))
+        name: sum(map(common.__contains__, words)) + 2 * any(mark in lowered for mark in _MARKS.get(name, ""))
         for name, common in _WORDS_OF.items()
     }
     best = max(scores, key=lambda name: scores[name])
@@ -121,9 +121,10 @@ def urgency(message: str) -> Urgency:
 
 
 def _kind(message: str, found: tuple[str, ...]) -> Kind:
-    for kind, names in _KINDS.items():
-        if any(name in found for name in names):
-            return kind
+    if found:
+        for kind, names in _KINDS.items():
+            if any(name in found for name in names):
+                return kind
     return "question" if _QUESTION.search(message.strip()) else "other"
 
 

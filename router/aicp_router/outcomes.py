@@ -6,12 +6,12 @@ rating).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from redis.asyncio import Redis
 
 from aicp_common.store import Script
+from aicp_router.learning import Outcome
 
 REWARDS = {"completed": 1.0, "failed": -0.7, "declined": -1.0, "lapsed": -0.5, "ignored": -0.3}
 """What an end of an attempt says of its agent and this kind of message. Who declines says that it is nothing for it;
@@ -25,37 +25,19 @@ return redis.call('XRANGE', prefix .. ':outcomes', '(' .. after, '+', 'COUNT', c
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a message at one agent."""
-
-    id: str
-    """Of the entry: outcomes of one tenant in order."""
-    agent: str
-    message: str
-    """How the message begins."""
-    reward: float
-    """-1 to 1."""
-    at_s: float
-    """Seconds since the epoch."""
-    duration_s: float | None
-    """From the claim to the end; None for a rating."""
-
-
-async def read(redis: Redis, tenant: str, *, after: str, count: int) -> list[Outcome]:
-    """The first `count` outcomes after the one with the id `after` (`0-0`: from the beginning)."""
+async def read(redis: Redis, tenant: str, *, after: str, count: int) -> list[tuple[str, Outcome]]:
+    """The first `count` outcomes after the one with the id `after` (`0-0`: from the beginning), each with its id."""
     found = cast("Sequence[tuple[str, list[str]]]", await _READ(redis, tenant, after=after, count=count))
-    return [_outcome(id, dict(zip(flat[::2], flat[1::2], strict=True))) for id, flat in found]
+    return [(id, _outcome(id, dict(zip(flat[::2], flat[1::2], strict=True)))) for id, flat in found]
 
 
 def _outcome(id: str, fields: dict[str, str]) -> Outcome:
     rated = fields["what"] == "rated"
     return Outcome(
-        id=id,
         agent=fields["agent"],
         # The script cuts bytes, maybe in the middle of a character.
         message=fields["message"].encode("utf-8", "surrogateescape").decode("utf-8", "ignore"),
         reward=float(fields["score"]) if rated else REWARDS[fields["what"]],
-        at_s=int(id.partition("-")[0]) / 1000,
+        at=int(id.partition("-")[0]) / 1000,
         duration_s=None if rated or not fields["ms"] else int(fields["ms"]) / 1000,
     )

@@ -20,7 +20,6 @@ from aicp_common.store import Tenants, key, redis_errors
 from aicp_router import agent_scripts, outcomes
 from aicp_router.backlog import Backlog
 from aicp_router.index import AgentIndex, Wish, describe
-from aicp_router.learning import Outcome
 from aicp_router.picture import Members, Picture
 from aicp_router.profile import Profile, decode_profile, encode_profile
 from aicp_router.scoring import DOUBT_MARGIN, Match, Scorer, in_doubt
@@ -206,13 +205,12 @@ class Registry:
         turn = _Turn()
         try:
             while found := await outcomes.read(self._redis, tenant, after=known.learned, count=_LEARNED_AT_ONCE):
-                for one in found:
-                    outcome = Outcome(one.agent, one.message, one.reward, one.at_s, one.duration_s)
-                    vector = self.semantics.kept(one.message)
+                for id, outcome in found:
+                    vector = self.semantics.kept(outcome.message)
                     number = known.index.learn(outcome, vector)
                     if vector is None and self.semantics.wanted:
                         known.backlog.add_outcome(number, outcome)
-                    known.learned = one.id
+                    known.learned = id
                     await turn.of_others()
                 self._is_behind(tenant, known)
         except Unavailable as error:

@@ -15,7 +15,8 @@ Keys of a tenant, after its prefix:
   to the time from which anybody may look for one), `reacts` (sorted set: unclaimed task to the time when it is passed
   on to another agent), `orphans` (sorted set: ended tasks whose children still have to end);
 - `asked:AGENT` (list: the last tasks that an agent asked for by itself, newest first; steps are not in it);
-- `outcomes` (stream, see `outcomes`); `turns:AGENT` (hash, see `turns`);
+- `outcomes` (stream, see `outcomes`), `learned:AGENT` (how many of an agent's came into it, for a minute);
+  `turns:AGENT` (hash, see `turns`);
 - `idem:DIGEST` (string: task id and fingerprint of an idempotency key, for 24 h).
 
 Texts of users are stored as they came and never decoded here; of a profile it is read who that agent works for. What a
@@ -33,10 +34,12 @@ from aicp_router.profile import GUEST_PREFIX
 
 MAX_ASKING = 50
 """Children that ask something, as one read of their parent tells of them."""
-OUTCOME_CAP = 20_000
-"""Outcomes of one tenant that routing learns from; older ones say less and less."""
+OUTCOME_CAP = 10_000
+"""Outcomes of one tenant that routing learns from, as many as `learning` keeps."""
 OUTCOME_BYTES = 1_000
 """Of a message: what it wants, it says early."""
+OUTCOMES_A_MINUTE = 60
+"""Of one agent, beside ratings."""
 UNASSIGNED_GRACE_MS = 1_500
 """How long the worker that took a task from an agent has to find another one, before every worker may."""
 
@@ -100,9 +103,16 @@ local function unask(id)
   local parent = redis.call('HGET', task(id), 'parent') or ''
   if parent ~= '' then redis.call('SREM', task(parent) .. ':asking', id) end
 end
--- What came of a task at an agent, for those who learn from it. The hub's own workers have nothing to learn.
+-- What came of a task at an agent, for those who learn from it. The hub's own workers have nothing to learn, and of an
+-- agent that ends many in a minute some tell enough: the others would push out what came of those who end few.
 local function learn(id, agent, what, now, score)
   if agent == '' or agent == 'orchestrator' then return end
+  if what ~= 'rated' then
+    local learned = prefix .. ':learned:' .. agent
+    local count = redis.call('INCR', learned)
+    if count == 1 then redis.call('PEXPIRE', learned, 60000) end
+    if count > OUTCOMES_A_MINUTE then return end
+  end
   local f = redis.call('HMGET', task(id), 'message', 'claimed_ms')
   if not f[1] then return end
   redis.call('XADD', prefix .. ':outcomes', 'MAXLEN', '~', OUTCOME_CAP, '*', 'agent', agent,
@@ -164,6 +174,7 @@ end
 """.replace("GUEST_PREFIX", GUEST_PREFIX)
     .replace("OUTCOME_CAP", str(OUTCOME_CAP))
     .replace("OUTCOME_BYTES", str(OUTCOME_BYTES))
+    .replace("OUTCOMES_A_MINUTE", str(OUTCOMES_A_MINUTE))
 )
 
 

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from aicp_common.store import connect_redis
+from aicp_common.store import connect_redis, key
 from aicp_router import outcomes
-from aicp_router.outcomes import Outcome
+from aicp_router.learning import Outcome
+from aicp_router.task_scripts import OUTCOMES_A_MINUTE
 from tests.router.conftest import Network, refused
 from tests.support.processes import Backend
 
@@ -20,7 +21,7 @@ async def redis(backend: Backend) -> AsyncIterator[Redis]:
 
 
 async def of(redis: Redis, net: Network) -> list[Outcome]:
-    return await outcomes.read(redis, net.tenant, after="0-0", count=100)
+    return [outcome for _, outcome in await outcomes.read(redis, net.tenant, after="0-0", count=100)]
 
 
 async def test_each_end_of_an_attempt_is_an_outcome(net: Network, redis: Redis) -> None:
@@ -36,9 +37,9 @@ async def test_each_end_of_an_attempt_is_an_outcome(net: Network, redis: Redis) 
     assert (completed.agent, completed.reward) == (second, 1.0)
     assert completed.duration_s is not None
     assert 0 <= completed.duration_s < 10
-    assert declined.at_s <= completed.at_s
-    [rest] = await outcomes.read(redis, net.tenant, after=declined.id, count=100)
-    assert rest == completed
+    assert declined.at <= completed.at
+    (first_id, _), (second_id, _) = await outcomes.read(redis, net.tenant, after="0-0", count=100)
+    assert await outcomes.read(redis, net.tenant, after=first_id, count=100) == [(second_id, completed)]
 
 
 async def test_a_long_message_is_kept_as_it_begins(net: Network, redis: Redis) -> None:
@@ -47,6 +48,18 @@ async def test_a_long_message_is_kept_as_it_begins(net: Network, redis: Redis) -
     [outcome] = await of(redis, net)
     assert "분석 분석".startswith(outcome.message[:5])
     assert 900 <= len(outcome.message.encode()) <= 1000
+
+
+async def test_of_an_agent_that_ends_many_tasks_some_tell_enough(net: Network, redis: Redis) -> None:
+    await net.register("bob", "analysis", max_concurrency=100)
+    for number in range(OUTCOMES_A_MINUTE + 5):
+        await net.route("alice", f"{number}", agent="bob")
+        await net.submit("bob", await net.claim("bob"))
+    assert len(await of(redis, net)) == OUTCOMES_A_MINUTE
+    assert await redis.pttl(key(net.tenant, "learned", "bob")) > 0
+    task = await net.handed_over("alice", "carol", "analyse it")
+    await net.submit("carol", task)
+    assert (await of(redis, net))[-1].agent == "carol"
 
 
 async def test_its_requester_rates_a_task(net: Network, redis: Redis) -> None:

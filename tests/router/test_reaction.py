@@ -57,7 +57,7 @@ async def test_it_goes_to_the_next_who_fits_and_stays_there(hasty: Network, redi
     task = await hasty.claim(second)
     assert (task["task_id"], task["attempt"]) == (task_id, 1)
     assert (await hasty.tool(first, "receive_tasks"))["tasks"] == []
-    [ignored] = await outcomes.read(redis, hasty.tenant, after="0-0", count=9)
+    [(_, ignored)] = await outcomes.read(redis, hasty.tenant, after="0-0", count=9)
     assert (ignored.agent, ignored.reward) == (first, outcomes.REWARDS["ignored"])
     assert await redis.zcard(key(hasty.tenant, "reacts")) == 0
 

@@ -664,7 +664,8 @@ class TaskMachine(RuleBasedStateMachine):
         assert (stored.named("queue:") | stored.named("working:") | stored.named("offers:")) <= set(AGENTS)
         assert {name.partition(":")[0] for name in stored.named("task:")} == set(self.model.tasks)
         known = {"task", "queue", "working", "asked", "idem", "loads", "leases", "deadlines", "unassigned", "orphans"}
-        known |= {"slots", "patience", "agents", "presence", "seen", "reacts", "outbox", "outcomes", "offers", "turns"}
+        known |= {"slots", "patience", "agents", "presence", "seen", "reacts", "outbox", "outcomes", "offers"}
+        known |= {"turns", "learned"}
         assert {name.partition(":")[0] for name in stored.kinds} <= known
 
 
