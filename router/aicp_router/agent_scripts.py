@@ -3,7 +3,8 @@
 Keys of a tenant, after its prefix: `agents` (hash: name to profile), `agents:version` (counts changes of it), `slots`
 (hash: name to max_concurrency), `patience` (hash: name to how long a task may wait for it, in ms; only those who said),
 `presence` (sorted set: agent, last seen in ms; those who are online), `seen` (sorted set: registered agent, when it was
-last known to be online), `loads` (hash: agent to tasks that it has or that wait for it; kept by the scripts of tasks).
+last known to be online), `left` (sorted set: agent that left the network by itself, when), `loads` (hash: agent to
+tasks that it has or that wait for it; kept by the scripts of tasks).
 
 Events: `registered`, `online`, `offline`, `left` (a guest that has gone, or an agent that said so), `forgotten` (one
 that was away for long).
@@ -43,6 +44,7 @@ else redis.call('HSET', prefix .. ':patience', agent, react_ms) end
 redis.call('INCR', agents .. ':version')
 redis.call('ZADD', prefix .. ':presence', now, agent)
 redis.call('ZADD', prefix .. ':seen', now, agent)
+redis.call('ZREM', prefix .. ':left', agent)
 return 1
 """,
 )
@@ -137,14 +139,23 @@ async def go_offline(redis: Redis, tenant: str, *, agent: str, online_ms: int) -
     await _GO_OFFLINE(redis, tenant, agent=agent, online_ms=online_ms)
 
 
+LEFT_MS = 30 * 86_400_000
+MAX_LEFT = 10_000
+"""How long, and of how many, it is remembered that they left."""
+
 _LEAVE_NETWORK = Script(
     ["agent", "traceparent"],
     _DROP
     + """
 if redis.call('HEXISTS', prefix .. ':agents', agent) == 0 then return 0 end
 drop(agent, 'left', traceparent)
+-- It may stay connected, and nobody shall reach it by its name until it registers again.
+local left, now = prefix .. ':left', now_ms()
+redis.call('ZADD', left, now, agent)
+redis.call('ZREMRANGEBYSCORE', left, '-inf', string.format('%.0f', now - LEFT_MS))
+redis.call('ZREMRANGEBYRANK', left, 0, -MAX_LEFT - 1)
 return 1
-""",
+""".replace("LEFT_MS", str(LEFT_MS)).replace("MAX_LEFT", str(MAX_LEFT)),
 )
 
 
@@ -207,7 +218,8 @@ return {
   redis.call('GET', prefix .. ':agents:version') or '0',
   table.concat(redis.call('ZRANGEBYSCORE', prefix .. ':presence', since, '+inf'), ' '),
   table.concat(redis.call('HGETALL', prefix .. ':loads'), ' '),
-  (redis.call('XREVRANGE', prefix .. ':outcomes', '+', '-', 'COUNT', 1)[1] or {'0-0'})[1]
+  (redis.call('XREVRANGE', prefix .. ':outcomes', '+', '-', 'COUNT', 1)[1] or {'0-0'})[1],
+  table.concat(redis.call('ZRANGE', prefix .. ':left', 0, -1), ' ')
 }
 """,
 )
@@ -227,7 +239,10 @@ class Look:
 
 
 async def look(redis: Redis, tenant: str, *, online_ms: int) -> Look:
-    """Read presence and load. Redis' own clock decides who is online."""
-    version, online, flat, last = cast("tuple[str, str, str, str]", await _LOOK(redis, tenant, online_ms=online_ms))
+    """Read presence and load. Redis' own clock decides who is online; who left the network is not."""
+    version, online, flat, last, left = cast(
+        "tuple[str, str, str, str, str]", await _LOOK(redis, tenant, online_ms=online_ms)
+    )
     loads = flat.split()
-    return Look(version, frozenset(online.split()), dict(zip(loads[::2], map(int, loads[1::2]), strict=True)), last)
+    there = frozenset(online.split()).difference(left.split())
+    return Look(version, there, dict(zip(loads[::2], map(int, loads[1::2]), strict=True)), last)

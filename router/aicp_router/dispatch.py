@@ -178,7 +178,7 @@ class Dispatch:
             # The agent of the first call may be gone by now; its task is not.
             known = await request_scripts.seen(self.redis, tenant, order.idempotency, order.fingerprint)
             if known is not None:
-                return _known(known)
+                return _known(known, agents)
         return Opened(reason=why_nobody(order.capabilities, matches), nearest=nearest(matches, agents))
 
     async def _create(self, envelope: Envelope, order: Order, choice: Sequence[Choice]) -> Opened:
@@ -198,7 +198,9 @@ class Dispatch:
                     hint="try again later, or ask for other capabilities",
                 )
             case "known" | "other":
-                return _known(made)
+                return _known(made, await self.registry.agents(tenant, max_age_s=PICTURE_S))
+            case "left":
+                raise NotFound(f"{made.agent} has left the network", hint="list_agents shows who is there")
             case "no_parent":
                 raise no_such_task(order.parent)
             case "parent_ended":
@@ -433,13 +435,20 @@ def _freest(found: Sequence[Choice], agents: Picture) -> str:
     return found[pick([one.desk(agents[one.agent].load) for one in found], found[0].load_weight)].agent
 
 
-def _known(made: Created) -> Opened:
+def _known(made: Created, agents: Picture) -> Opened:
     if made.outcome == "other":
         raise Conflict(
             f"idempotency_key: it stands for the task {made.task_id}, which was asked for in other words",
             hint="a key belongs to one request; take a new one for a new request",
         )
-    return Opened(task_id=made.task_id, state=made.state, agent=made.agent)
+    agent = agents.get(made.agent)
+    return Opened(
+        task_id=made.task_id,
+        state=made.state,
+        agent=made.agent,
+        online=made.agent == ORCHESTRATOR or (agent is not None and agent.online),
+        why=Why(reason="This was asked for before, under the same idempotency_key: it is the same task."),
+    )
 
 
 def _given_up(record: Record) -> tuple[str, str]:

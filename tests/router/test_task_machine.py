@@ -373,7 +373,8 @@ class TaskMachine(RuleBasedStateMachine):
         said = [(task.id, task.outcome) for task in self.model.tasks.values() if task.outcome]
         id, outcome = data.draw(st.sampled_from(said))
         attempt, agent, status = outcome.split(":")
-        self.submit((id, agent, int(attempt)), status, '"other words"')
+        result = data.draw(st.sampled_from([self.model.tasks[id].said, '"other words"']))
+        self.submit((id, agent, int(attempt)), status, result)
 
     # Time.
 
@@ -665,7 +666,7 @@ class TaskMachine(RuleBasedStateMachine):
         assert {name.partition(":")[0] for name in stored.named("task:")} == set(self.model.tasks)
         known = {"task", "queue", "working", "asked", "idem", "loads", "leases", "deadlines", "unassigned", "orphans"}
         known |= {"slots", "patience", "agents", "presence", "seen", "reacts", "outbox", "outcomes", "offers"}
-        known |= {"turns", "learned"}
+        known |= {"turns", "learned", "left"}
         assert {name.partition(":")[0] for name in stored.kinds} <= known
 
 

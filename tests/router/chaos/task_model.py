@@ -81,6 +81,8 @@ class Task:
     asking: bool = False
     answer: str = ""
     outcome: str = ""
+    said: str = ""
+    """The result that came with it."""
     result: str = ""
     error: str = ""
     """Code."""
@@ -372,10 +374,10 @@ class Model:
             return ["missing"]
         outcome = f"{attempt}:{agent}:{status}"
         if task.outcome == outcome:
-            return ["again", task.state]
+            return ["again" if task.said == result else "kept", task.state]
         if not task.held_by(agent, attempt):
             return ["stale"]
-        task.outcome = outcome
+        task.outcome, task.said = outcome, result
         if status == "declined" and not task.named and attempt < task.attempts:
             self._requeue(task, "declined")
             return ["requeued", "submitted"]
