@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aicp_common.announcement import AnnouncedTool
 from aicp_common.envelope import Envelope
 from aicp_common.errors import InvalidArgument
+from aicp_common.ids import ID_PATTERN
 
 MAX_WAIT_S = 40.0
 """The longest `wait_s`. Common clients give up on a call at 60 s, and no call may block longer than 45 s."""
@@ -92,7 +93,7 @@ def parse_arguments(kind: type[Arguments], body: bytes) -> Any:
         problems = error.errors(include_url=False)
         misnamed = any(problem["type"] in ("missing", "extra_forbidden") for problem in problems)
         known = f"the arguments are: {', '.join(kind.model_fields)}" if misnamed else None
-        raise InvalidArgument("; ".join(_explain(kind, problem) for problem in problems[:8]), expected=known) from error
+        raise InvalidArgument("; ".join(_explain(problem) for problem in problems[:8]), expected=known) from error
     if _HUGE_EXPONENT(body) is not None:
         _refuse_infinite(parsed.model_dump(), "arguments")
     return parsed
@@ -124,8 +125,32 @@ _WANTED = {
 }
 """By pydantic's kind of problem: what would have been right, where its own words do not tell an LLM enough."""
 
+_PATTERNS = {ID_PATTERN: "1 to 64 characters a-z 0-9 _ -, with a letter or a digit first"}
+"""What a pattern allows, in words."""
 
-def _explain(kind: type[Arguments], problem: Any) -> str:
+
+def _size(problem: Any) -> str | None:
+    """What is wrong with how long a text or how big a list is; None when the problem is another one."""
+    about = problem.get("ctx", {})
+    match problem["type"]:
+        case "too_short":
+            return f"has {_counted(about['actual_length'], 'item')}, at least {about['min_length']} should be there"
+        case "too_long":
+            return f"has {_counted(len(problem['input']), 'item')}, at most {about['max_length']} may be there"
+        case "string_too_short" if not problem["input"]:
+            return "is empty"
+        case "string_too_short":
+            return f"should have at least {_counted(about['min_length'], 'character')}"
+        case "string_too_long":
+            return f"has {len(problem['input'])} characters, at most {about['max_length']} fit"
+    return None
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
+
+
+def _explain(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "arguments"
     match problem["type"]:
         case "missing":
@@ -137,10 +162,13 @@ def _explain(kind: type[Arguments], problem: Any) -> str:
         was = was[:60] + "…"
     if problem["type"] in _WANTED:
         return f"{where}: should be {_WANTED[problem['type']]}, was {was}"
+    size = _size(problem)
+    if size is not None:
+        return f"{where}: {size}"
     said = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("Assertion failed, ")
     if problem["type"] == "string_pattern_mismatch":
-        field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
-        said = (field.description if field else None) or said
+        allowed = _PATTERNS.get(problem["ctx"]["pattern"])
+        said = f"should be {allowed}" if allowed else said
     return f"{where}: {said}, was {was}"
 
 

@@ -10,10 +10,12 @@ from aicp_common.errors import Forbidden
 from aicp_common.ids import RESERVED_AGENTS
 from aicp_common.service import Service
 from aicp_common.tool import Arguments, Result
+from aicp_router import holding
 from aicp_router.arguments import AgentName, Capability
 from aicp_router.choice import Why, why_of
 from aicp_router.clock import now, now_ms
 from aicp_router.dispatch import Dispatch
+from aicp_router.holding import Held
 from aicp_router.index import Wish
 from aicp_router.picture import Agent
 from aicp_router.profile import DEFAULT_CONCURRENCY, Profile
@@ -100,7 +102,10 @@ class RegisterResult(Result):
         description="Who else is there: those who are online first, then those who were seen last."
     )
     others_total: int = Field(description="How many there are with those who are not in `others`.")
-    waiting: int = Field(description="Tasks that you have or that wait for you.")
+    waiting: int = Field(description="Tasks that wait for you: receive_tasks brings them.")
+    holding: list[Held] | None = Field(
+        None, description="Tasks that you claimed before and have not handed in, at most 10: submit_result does that."
+    )
     next: str
 
 
@@ -108,6 +113,7 @@ class LeaveResult(Result):
     """Of `leave_network`."""
 
     status: Literal["left", "not_registered"]
+    holding: list[Held] | None = Field(None, description="Tasks that stay yours until you hand them in, at most 10.")
     next: str
 
 
@@ -168,7 +174,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         )
         await registry.register(envelope, profile)
         agents = await registry.agents(who.tenant)
-        me = agents.get(who.agent)
+        desk = await holding.desk(dispatch.redis, who.tenant, who.agent)
         others = [agent for name, agent in agents.items() if name != who.agent and agent.profile is not None]
         shown = await others_of(who.tenant, others)
         more = len(others) - len(shown)
@@ -177,7 +183,8 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             profile=_profile(profile),
             others=[_peer(agent) for agent in shown],
             others_total=len(others),
-            waiting=me.load if me else 0,
+            waiting=desk.waiting,
+            holding=desk.held or None,
             next="call receive_tasks with wait_s to get work; route_to_agent to hand work to others"
             + (f"; list_agents finds the {more} more who are not in `others`" if more else ""),
         )
@@ -206,14 +213,17 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         you hand it in. You can go on asking others, and register_agent brings you back."""
         who = envelope.principal
         left = await registry.leave_network(envelope)
+        desk = await holding.desk(dispatch.redis, who.tenant, who.agent)
+        rest = f"hand in with submit_result: {holding.named(desk.held, desk.count)}; " if desk.count else ""
         if not left:
-            return LeaveResult(status="not_registered", next="nothing to do: register_agent would let you join")
+            return LeaveResult(
+                status="not_registered",
+                holding=desk.held or None,
+                next=f"{rest or 'nothing to do: '}register_agent would let you join",
+            )
         while await dispatch.turn_away(who.tenant, who.agent, limit=_TURNED_AWAY) == _TURNED_AWAY:
             pass
-        return LeaveResult(
-            status="left",
-            next="hand in what you have received with submit_result; register_agent brings you back",
-        )
+        return LeaveResult(status="left", holding=desk.held or None, next=f"{rest}register_agent brings you back")
 
     @service.tool(
         title="Who is there",

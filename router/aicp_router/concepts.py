@@ -3,7 +3,11 @@
 One entry a concept: its name, then its words in English, Korean, Chinese, Japanese, Spanish, German and French. Words
 of several parts have underscores. English endings need no line of their own (see `text.stem`). The table is general
 vocabulary of kinds of work; it knows no agent, and an agent that it has no words for is found by its spelling.
-A word that several entries claim belongs to the first of them.
+A word that several entries claim belongs to the first of them; a form of it that only one entry spells belongs to that.
+
+Concepts have *families*: who can code can debug. And some words are only *hints*: `fix`, `develop`, `error` and `market`
+mean a kind of work beside other words of it, and many other things elsewhere. Names of capabilities are believed; in a
+message or a description a hint counts when something else speaks of its family too (`mentioned`).
 """
 
 from dataclasses import dataclass
@@ -24,15 +28,16 @@ visualization: visualization visualisation visualize chart graph plot dashboard 
 database: database sql query postgres mysql schema | 데이터베이스 쿼리 질의 | 数据库 查询 | データベース クエリ |
   base_de_datos consulta | datenbank abfrage | base_de_donnees requete
 coding: coding code coder program programming programmer software developer development implement implementation
-  function python javascript java typescript rust golang algorithm script refactoring refactor | 코딩 코드
+  function python javascript java typescript rust golang algorithm script refactoring refactor pull_request
+  merge_request git github repository codebase source_code compiler parser api library app apps | 코딩 코드
   프로그래밍 프로그램 개발 구현 함수 파이썬 알고리즘 소프트웨어 리팩터링 리팩토링 | 编程 代码 程序 开发 实现 函数
   算法 软件 编码 重构 | コーディング コード プログラミング プログラム 開発 実装 関数 アルゴリズム ソフトウェア |
   codigo programacion programar desarrollo | programmierung programmieren entwicklung quellcode | programmation
   programmer developpement logiciel
-debugging: debugging debug bug bugs error exception traceback crash fix fault | 디버깅 디버그 버그 오류 에러 고쳐
+debugging: debugging debug bug bugs error exception traceback stack_trace segfault crash fix fault | 디버깅 디버그 버그 오류 에러 고쳐
   예외 | 调试 报错 错误 修复 | デバッグ バグ エラー 不具合 修正 | depurar depuracion error | fehler fehlersuche
   beheben | deboguer debogage erreur bogue
-testing: testing test tests qa unittest coverage | 테스트 시험 품질보증 | 测试 | テスト 試験 | prueba pruebas |
+testing: testing test tests qa unittest unit_test unit_tests test_suite regression_test coverage | 테스트 시험 품질보증 | 测试 | テスト 試験 | prueba pruebas |
   testen tests prufung | tester tests essai
 review: review reviewer critique feedback inspect | 검토 리뷰 점검 | 审查 评审 审阅 检查 | レビュー 査読 点検 |
   revision revisar | uberprufung begutachtung durchsicht | relecture examen revue
@@ -205,6 +210,39 @@ social: social social_media twitter instagram facebook tiktok linkedin post post
 """
 
 
+FAMILIES = {
+    "code": ("coding", "debugging", "testing", "devops"),
+    "data": ("analysis", "statistics", "visualization", "data", "database"),
+    "languages": ("translation", "language"),
+    "words": ("writing", "creative", "editing", "summary", "email"),
+    "sources": ("research", "citation"),
+    "plans": ("planning", "coordination", "calendar"),
+    "law": ("legal", "compliance"),
+    "money": ("finance", "accounting"),
+    "screens": ("design", "interface"),
+    "market": ("marketing", "sales", "social"),
+}
+"""Concepts of one trade: who does one of them is no stranger to the others."""
+
+_FAMILY_OF = {concept: family for family, members in FAMILIES.items() for concept in members}
+
+_HINTS = frozenset(
+    """
+    ad agenda app apps art average board book booked books brief button clip compare container correction coverage crash
+    develop developed develops digest draft drive driving drug error errors event events exception exceptions exercise
+    fault file files fix form forms function functions fund home implement inspect journal lead learn learning lesson
+    letter library link links logic map maps market markets match meeting minutes mode note notes page pages paint paper
+    papers pipeline plan plant play player plot post posts price prices product products program programme programs
+    project prompt reference release report repository resume review risk route running score screen script secure sell
+    source space store strategy style table talent task tasks team test tests text think thinking ticket tiempo traffic
+    train training trend verify visual wear weight
+    auto bank fehler karte marke mode reise spiel termin wahl zug argent carte cita casa droit etude partido piso
+    고쳐 오류 에러 개발 약 错误 修复 开发 测试 发布 修正 エラー 運用
+    """.split()
+)
+"""Words of the table that have other everyday meanings, as they are written."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Word:
     """What a word of the table stands for."""
@@ -224,6 +262,8 @@ class Split:
     """Those that are named, not only hinted at."""
     rest: tuple[str, ...]
     """Words that belong to no concept, without stop words."""
+    words: tuple[tuple[str, str], ...]
+    """Each concept with each word that speaks of it, as it is written there."""
 
 
 def _lines(table: str) -> list[str]:
@@ -231,8 +271,9 @@ def _lines(table: str) -> list[str]:
     return table.replace("\n ", " ").strip().splitlines()
 
 
-def _read(table: str) -> tuple[dict[tuple[str, ...], _Word], dict[str, _Word]]:
+def _read(table: str) -> tuple[dict[tuple[str, ...], _Word], dict[str, _Word], dict[str, _Word]]:
     by_parts: dict[tuple[str, ...], _Word] = {}
+    spelt: dict[str, _Word] = {}
     dense: dict[str, _Word] = {}
     for line in _lines(table):
         concept, _, languages = line.partition(":")
@@ -247,10 +288,11 @@ def _read(table: str) -> tuple[dict[tuple[str, ...], _Word], dict[str, _Word]]:
                     dense.setdefault("".join(parts), found)
                 else:
                     by_parts.setdefault(tuple(map(stem, parts)), found)
-    return by_parts, dense
+                    spelt.setdefault(word, found)
+    return by_parts, dense, spelt
 
 
-_BY_PARTS, _DENSE = _read(_TABLE)
+_BY_PARTS, _DENSE, _SPELT = _read(_TABLE)
 _LONGEST_FROM: dict[str, int] = {}
 for _parts in _BY_PARTS:
     _LONGEST_FROM[_parts[0]] = max(len(_parts), _LONGEST_FROM.get(_parts[0], 0))
@@ -260,61 +302,106 @@ NAMES = frozenset(line.partition(":")[0] for line in _lines(_TABLE))
 """All concepts."""
 
 
+def family(concept: str) -> str:
+    """The family of a concept; one that has none is its own."""
+    return _FAMILY_OF.get(concept, concept)
+
+
 def concepts(text: str) -> tuple[str, ...]:
-    """The concepts that a text speaks of, in their order, each once. Where words overlap, the longest wins."""
+    """The concepts that a name or a list of them speaks of, in their order, each once. Where words overlap, the longest
+    wins."""
     return split(text).concepts
+
+
+@lru_cache(maxsize=4_096)
+def mentioned(text: str) -> tuple[str, ...]:
+    """The same of running text, where a hint counts only beside another word of its family: one that is no hint, or,
+    when all are hints, a second one."""
+    return _kept(split(text), _HINTS)
+
+
+@lru_cache(maxsize=4_096)
+def described(text: str) -> tuple[str, ...]:
+    """The same of what somebody says of itself, where verbs are hints as well, unless nothing else is said: who writes
+    code writes no letters."""
+    taken = split(text)
+    return _kept(taken, _HINTS | verbs.ALL) or _kept(taken, _HINTS)
+
+
+def _kept(taken: Split, hints: frozenset[str]) -> tuple[str, ...]:
+    clear = {family(concept) for concept, word in taken.words if word not in hints}
+    if len(clear) == 0:
+        # Hints alone: each needs a second one.
+        hinted = {family(concept): set[str]() for concept, _ in taken.words}
+        for concept, word in taken.words:
+            hinted[family(concept)].add(word)
+        clear = {name for name, words in hinted.items() if len(words) > 1}
+    return tuple(concept for concept in taken.concepts if family(concept) in clear)
 
 
 @lru_cache(maxsize=4_096)
 def split(text: str) -> Split:
     """Takes a text apart into concepts and other words."""
-    found: dict[str, bool] = {}
-    rest: list[str] = []
+    found = _Found({}, [], [])
     words: list[str] = []
     for run, dense in runs(text):
         if dense:
-            _scan_words(words, found, rest)
+            _scan_words(words, found)
             words = []
-            _scan_dense(run, found, rest)
+            _scan_dense(run, found)
         else:
             words.append(run)
-    _scan_words(words, found, rest)
-    return Split(tuple(found), frozenset(name for name, proper in found.items() if proper), tuple(rest))
+    _scan_words(words, found)
+    proper = frozenset(name for name, is_proper in found.concepts.items() if is_proper)
+    return Split(tuple(found.concepts), proper, tuple(found.rest), tuple(found.words))
 
 
-def _note(word: _Word, found: dict[str, bool]) -> None:
-    found[word.concept] = found.get(word.concept, False) or word.proper
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found so far; see `Split`."""
+
+    concepts: dict[str, bool]
+    """Each with whether it is proper."""
+    rest: list[str]
+    words: list[tuple[str, str]]
+
+    def note(self, word: _Word, written: str) -> None:
+        self.concepts[word.concept] = self.concepts.get(word.concept, False) or word.proper
+        self.words.append((word.concept, written))
 
 
-def _scan_words(words: list[str], found: dict[str, bool], rest: list[str]) -> None:
+def _scan_words(words: list[str], found: _Found) -> None:
     stems = [stem(word) for word in words]
     place = 0
     while place < len(words):
         for length in range(min(_LONGEST_FROM.get(stems[place], 0), len(words) - place), 0, -1):
             word = _BY_PARTS.get(tuple(stems[place : place + length]))
             if word is not None:
-                _note(word, found)
+                # `marketing` is not the market whose stem it has.
+                if length == 1:
+                    word = _SPELT.get(words[place], word)
+                found.note(word, "_".join(words[place : place + length]))
                 place += length
                 break
         else:
             if words[place] not in STOP_WORDS:
-                rest.append(stems[place])
+                found.rest.append(stems[place])
             place += 1
 
 
-def _scan_dense(run: str, found: dict[str, bool], rest: list[str]) -> None:
+def _scan_dense(run: str, found: _Found) -> None:
     place = start = 0
     while place < len(run):
         for length in range(min(_LONGEST_DENSE, len(run) - place), 0, -1):
             word = _DENSE.get(run[place : place + length])
             if word is not None:
-                _note(word, found)
+                found.note(word, run[place : place + length])
                 if start < place:
-                    rest.append(run[start:place])
+                    found.rest.append(run[start:place])
                 place += length
                 start = place
                 break
         else:
             place += 1
     if start < len(run):
-        rest.append(run[start:])
+        found.rest.append(run[start:])

@@ -8,8 +8,11 @@ from aicp_common.envelope import Envelope, Principal
 from aicp_common.ids import RESERVED_AGENTS
 from aicp_common.service import Service
 from aicp_common.tool import Arguments
-from aicp_router import inbox_scripts
+from aicp_router import holding, inbox_scripts
+from aicp_router.clock import now_ms
 from aicp_router.dispatch import Dispatch
+from aicp_router.holding import Desk
+from aicp_router.inbox_scripts import Waiting
 from aicp_router.settings import RouterSettings
 from aicp_router.tasks import Record
 
@@ -24,7 +27,7 @@ class HintArguments(Arguments):
     """For `inbox_hint`."""
 
     greeting: bool = False
-    """The agent connects: it is told what waits, whether it was told before or not."""
+    """The agent connects: it is told what waits, whether it was told before or not, and what it holds."""
 
 
 class Hint(BaseModel):
@@ -34,15 +37,25 @@ class Hint(BaseModel):
     """Empty when there is nothing to say."""
 
 
-def hint(count: int, requesters: Sequence[str]) -> str:
-    """One line for an agent that has just called some other tool."""
-    return f"inbox: {count} waiting (from {_named(requesters)}; receive_tasks brings {_them(count)})"
+def hint(found: Waiting) -> str:
+    """One line for an agent that has just called some other tool; empty when nothing waits."""
+    if not found.count:
+        return ""
+    return f"inbox: {found.count} waiting (from {_named(found.requesters)}; {_way(found)})"
 
 
-def greeting(count: int, requesters: Sequence[str]) -> str:
-    """A sentence for an agent that connects."""
-    wait = "task waits" if count == 1 else "tasks wait"
-    return f"{count} {wait} for you (from {_named(requesters)}): receive_tasks brings {_them(count)}."
+def greeting(found: Waiting, held: Desk) -> str:
+    """What an agent is told that connects: what waits, and what it has claimed before. Empty when there is neither."""
+    said = []
+    if held.count:
+        said.append(
+            f"You still hold {holding.named(held.held, held.count)}: get_task shows what is asked, submit_result hands "
+            "it in."
+        )
+    if found.count:
+        wait = "task waits" if found.count == 1 else "tasks wait"
+        said.append(f"{found.count} {wait} for you (from {_named(found.requesters)}): {_way(found)}.")
+    return " ".join(said)
 
 
 def still_waiting(count: int) -> str:
@@ -64,6 +77,14 @@ async def has_reached(dispatch: Dispatch, who: Principal, record: Record) -> boo
     )
 
 
+async def is_here(dispatch: Dispatch, who: Principal, agent: str) -> bool:
+    """Whether an agent of the caller's tenant is online now. The hub's own always are."""
+    if agent in RESERVED_AGENTS:
+        return True
+    online_ms = int(dispatch.settings.online_s * 1000)
+    return await inbox_scripts.reached(dispatch.redis, who.tenant, agent, queued_ms=now_ms(), online_ms=online_ms)
+
+
 def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
     """Declare what gateways ask."""
 
@@ -74,9 +95,9 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         if who.agent in RESERVED_AGENTS or not who.may(SCOPE):
             return Hint(text="")
         found = await inbox_scripts.tell(dispatch.redis, who.tenant, who.agent, anyway=asked.greeting)
-        if not found.count:
-            return Hint(text="")
-        return Hint(text=(greeting if asked.greeting else hint)(found.count, found.requesters))
+        if not asked.greeting:
+            return Hint(text=hint(found))
+        return Hint(text=greeting(found, await holding.desk(dispatch.redis, who.tenant, who.agent)))
 
 
 def _named(requesters: Sequence[str]) -> str:
@@ -84,5 +105,10 @@ def _named(requesters: Sequence[str]) -> str:
     return ", ".join(requesters[:_NAMES]) + (" and others" if len(requesters) > _NAMES else "")
 
 
-def _them(count: int) -> str:
-    return "it" if count == 1 else "them"
+def _way(found: Waiting) -> str:
+    """How what waits is had, as things stand on the agent's desk."""
+    if found.ready == found.count:
+        return f"receive_tasks brings {'it' if found.count == 1 else 'them'}"
+    if found.ready:
+        return f"receive_tasks brings {found.ready} of them"
+    return "you hold as many as you take at once: submit_result for one of those first"

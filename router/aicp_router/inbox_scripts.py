@@ -11,6 +11,7 @@ from typing import cast
 from redis.asyncio import Redis
 
 from aicp_common.store import Script
+from aicp_router.profile import DEFAULT_CONCURRENCY
 from aicp_router.task_scripts import task_script
 
 LOOKED_AT = 32
@@ -24,16 +25,17 @@ _TELL = task_script(
     """
 local queue, told = prefix .. ':queue:' .. agent, prefix .. ':told:' .. agent
 local waiting = redis.call('ZCARD', queue)
-if waiting == 0 then return {0, {}, {}} end
-local ids, requesters, listed, unseen = {}, {}, {}, {}
+if waiting == 0 then return {0, {}, {}, 0} end
+local ids, requesters, listed, unseen, answered = {}, {}, {}, {}, 0
 for _, id in ipairs(redis.call('ZRANGE', queue, 0, LOOKED_AT - 1)) do
-  local f = redis.call('HMGET', task(id), 'state', 'agent', 'requester', 'seen_ms')
+  local f = redis.call('HMGET', task(id), 'state', 'agent', 'requester', 'seen_ms', 'answered')
   if f[1] and f[2] == agent and not ended(f[1]) then
     ids[#ids + 1] = id
     if not listed[f[3]] then
       listed[f[3]] = true
       requesters[#requesters + 1] = f[3]
     end
+    if f[5] == '1' then answered = answered + 1 end
     if (f[4] or '') == '' then unseen[#unseen + 1] = id end
   else
     waiting = waiting - 1
@@ -41,12 +43,17 @@ for _, id in ipairs(redis.call('ZRANGE', queue, 0, LOOKED_AT - 1)) do
 end
 local many = waiting > LOOKED_AT
 local more = many and waiting > tonumber(redis.call('GET', told) or 0)
-if anyway == '0' and #unseen == 0 and not more then return {0, {}, {}} end
+if anyway == '0' and #unseen == 0 and not more then return {0, {}, {}, 0} end
 local now = int(now_ms())
 for _, id in ipairs(unseen) do redis.call('HSET', task(id), 'seen_ms', now) end
 if many then redis.call('SET', told, waiting, 'PX', TOLD_MS) end
-return {waiting, ids, requesters}
-""".replace("LOOKED_AT", str(LOOKED_AT)).replace("TOLD_MS", str(TOLD_MS)),
+-- On a full desk there is room only for what the agent has begun.
+local slots = redis.call('HGET', prefix .. ':slots', agent) or SLOTS
+local full = redis.call('SCARD', prefix .. ':working:' .. agent) >= tonumber(slots)
+return {waiting, ids, requesters, full and answered or waiting}
+""".replace("LOOKED_AT", str(LOOKED_AT))
+    .replace("TOLD_MS", str(TOLD_MS))
+    .replace("SLOTS", str(DEFAULT_CONCURRENCY)),
 )
 
 
@@ -60,6 +67,8 @@ class Waiting:
     """The first `LOOKED_AT`, in the order in which they are delivered."""
     requesters: list[str]
     """Who asked for these, each one once."""
+    ready: int
+    """How many of all `receive_tasks` brings as it stands: on a full desk only those whose questions were answered."""
 
 
 async def tell(redis: Redis, tenant: str, agent: str, *, anyway: bool) -> Waiting:
@@ -71,10 +80,10 @@ async def tell(redis: Redis, tenant: str, agent: str, *, anyway: bool) -> Waitin
         agent: Its name.
         anyway: Also what it has been told of before.
     """
-    count, task_ids, requesters = cast(
-        "tuple[int, list[str], list[str]]", await _TELL(redis, tenant, agent=agent, anyway=int(anyway))
+    count, task_ids, requesters, ready = cast(
+        "tuple[int, list[str], list[str], int]", await _TELL(redis, tenant, agent=agent, anyway=int(anyway))
     )
-    return Waiting(count, task_ids, requesters)
+    return Waiting(count, task_ids, requesters, ready)
 
 
 _REACHED = Script(

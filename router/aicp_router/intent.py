@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from aicp_router.concepts import NAMES, split
+from aicp_router import verbs
+from aicp_router.concepts import NAMES, mentioned
 from aicp_router.scoring import Urgency
 from aicp_router.text import runs
 
@@ -27,14 +28,18 @@ _KINDS: dict[Kind, tuple[str, ...]] = {
 }
 
 _FUNCTION_WORDS = {
-    "en": "the of and to in is you that it for on with as are this be have from or by what how can do my i me please",
-    "es": "el la los las de que y en un una por con para es no se lo como más su al del este esta puedes qué cómo",
+    "en": "the a an of and to in is you that it for on with as are this be have from or by what how can do my i me please"
+    " no not at we our us they he she was will would should could does did has had your who when where why which some any",
+    "es": "a el la los las de que y en un una por con para es no se lo como más su al del este esta puedes qué cómo",
     "de": "der die das und ist nicht ein eine ich du sie wir mit für auf den dem zu von bitte wie kann mir im auch",
-    "fr": "le la les des et est un une que qui dans pour pas sur avec je vous nous au aux du ce cette comment mon",
-    "it": "il lo la gli di che è un una per con non sono come mi del della questo questa puoi",
-    "pt": "o os as de que e é um uma para com não em por como do da no na este esta você meu minha",
+    "fr": "a le la les des et est un une que qui dans pour pas sur avec je vous nous au aux du ce cette comment mon",
+    "it": "a il lo la gli di che è un una per con non sono come mi del della questo questa puoi",
+    "pt": "a o os as de que e é um uma para com não em por como do da no na este esta você meu minha",
 }
-_WORDS_OF = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
+_WORDS_OF = {
+    language: frozenset(words.split()) | verbs.VERBS.get(language, frozenset())
+    for language, words in _FUNCTION_WORDS.items()
+}
 _MARKS = {"es": "ñ¿¡", "de": "ß", "fr": "œ", "pt": "ãõ"}
 
 _SCRIPTS = (
@@ -87,13 +92,13 @@ class Intent:
 @lru_cache(maxsize=256)
 def read(message: str) -> Intent:
     """The intent of a message."""
-    found = split(message).concepts
+    found = mentioned(message)
     return Intent(language(message), _kind(message, found), found, urgency(message))
 
 
 @lru_cache(maxsize=256)
 def language(text: str) -> str:
-    """The language of a text: by its script, and within Latin by its commonest words."""
+    """The language of a text: by its script, and within Latin by its commonest words, unless two have as many."""
     sample = text[:4_000]
     if not sample.isascii():
         letters = sum(map(str.isalpha, sample))
@@ -109,7 +114,8 @@ def language(text: str) -> str:
         for name, common in _WORDS_OF.items()
     }
     best = max(scores, key=lambda name: scores[name])
-    return best if scores[best] >= max(1, len(words) // 8) else "und"
+    is_tie = list(scores.values()).count(scores[best]) > 1
+    return "und" if is_tie or scores[best] < max(1, len(words) // 8) else best
 
 
 @lru_cache(maxsize=256)

@@ -6,21 +6,25 @@ from pydantic import Field
 
 from aicp_common import subjects
 from aicp_common.envelope import Envelope, Principal, encode_json
-from aicp_common.errors import Forbidden, NotFound
+from aicp_common.errors import Forbidden, InvalidArgument, NotFound
 from aicp_common.ids import is_id
 from aicp_common.service import Raw, Service
 from aicp_common.tool import Arguments, Result
-from aicp_router import inbox, inbox_scripts
+from aicp_router import holding, inbox, inbox_scripts
 from aicp_router.agent_tools import listed
 from aicp_router.clock import now
 from aicp_router.dispatch import Dispatch
-from aicp_router.inbox import has_reached
+from aicp_router.holding import Desk
+from aicp_router.inbox_scripts import Waiting
+from aicp_router.own_tasks import own_tasks
 from aicp_router.settings import RouterSettings
 from aicp_router.tasks import Record, at, no_such_task
+from aicp_router.view import view_of
 
 AGENTS = "aicp://agents"
 INBOX = "aicp://inbox"
-TASK = "aicp://tasks/"
+TASKS = "aicp://tasks"
+TASK = f"{TASKS}/"
 TASK_TEMPLATE = TASK + "{id}"
 
 _HEADS = 10
@@ -58,8 +62,17 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         uri=INBOX,
         name="inbox",
         title="Inbox",
-        description="The tasks that wait for you. Reading it claims nothing: receive_tasks does.",
+        description="The tasks that wait for you, and those that you hold. Reading it claims nothing: receive_tasks "
+        "does.",
         scope=inbox.SCOPE,
+    )
+    service.resource(
+        uri=TASKS,
+        name="tasks",
+        title="Your tasks",
+        description="The last tasks that you asked for and what you work on: look here when you come back, or when a "
+        "call ended without an answer and you do not know whether it was done.",
+        scope="tasks:read",
     )
     service.resource_template(
         uri_template=TASK_TEMPLATE,
@@ -89,10 +102,13 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         elif uri == INBOX:
             _require(who, inbox.SCOPE)
             body = encode_json(await _inbox(dispatch, who))
+        elif uri == TASKS:
+            _require(who, "tasks:read")
+            own = await own_tasks(dispatch.redis, who.tenant, who.agent)
+            body = own.model_dump_json(exclude_none=True).encode()
         elif uri.startswith(TASK):
             _require(who, "tasks:read")
-            record = await task_of(envelope, uri)
-            view = record.view(who, reached=await has_reached(dispatch, who, record))
+            view = await view_of(dispatch, who, await task_of(envelope, uri))
             body = view.model_dump_json(exclude_none=True).encode()
         else:
             raise _no_such_resource(uri)
@@ -113,6 +129,9 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             _require(who, "tasks:read")
             record = await task_of(envelope, uri)
             return {"subject": subjects.event(who.tenant, "task", record.task_id, "*")}
+        if uri == TASKS:
+            # The signals of a tenant's tasks do not say whose they are.
+            raise InvalidArgument(f"{TASKS} cannot be watched", expected=f"{TASK}{{id}}, one task, or {INBOX}")
         raise _no_such_resource(uri)
 
 
@@ -131,12 +150,22 @@ async def _inbox(dispatch: Dispatch, who: Principal) -> dict[str, Any]:
                 answered=record.fields.get("answered") == "1",
             )
             heads.append(head.model_dump())
+    desk = await holding.desk(dispatch.redis, who.tenant, who.agent)
     return {
         "agent": who.agent,
         "waiting": found.count,
         "tasks": heads,
-        "next": "receive_tasks claims them" if found.count else "nothing waits",
+        "holding": [held.model_dump(exclude_none=True) for held in desk.held],
+        "next": _next(found, desk),
     }
+
+
+def _next(found: Waiting, desk: Desk) -> str:
+    held = f"you hold {holding.named(desk.held, desk.count)}"
+    if found.count and not found.ready:
+        return f"{held}, which is as much as you take at once: submit_result for one of them first"
+    claims = "receive_tasks claims them" if found.count else "nothing waits"
+    return f"{claims}; {held}: submit_result hands it in" if desk.count else claims
 
 
 def _require(who: Principal, scope: str) -> None:
@@ -145,4 +174,4 @@ def _require(who: Principal, scope: str) -> None:
 
 
 def _no_such_resource(uri: str) -> NotFound:
-    return NotFound(f"there is no resource {uri[:200]!r}", expected=f"{AGENTS}, {INBOX} or {TASK}{{id}}")
+    return NotFound(f"there is no resource {uri[:200]!r}", expected=f"{AGENTS}, {INBOX}, {TASKS} or {TASK}{{id}}")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from aicp_common.ids import RESERVED_AGENTS
 from aicp_common.tool import Result
 from aicp_router import capability, intent
 from aicp_router.choice import Nearest, Why
@@ -111,7 +112,7 @@ def ended(record: Record) -> RouteResult:
         result=record.result(),
         error=record.error(),
         timestamp=at(fields["ended_ms"]),
-        next=next_of(record.state, record.agent, online=True, mine=True),
+        next=next_of(record.state, record.agent, online=True, mine=True, rated="rating" in fields),
     )
 
 
@@ -131,7 +132,7 @@ def of_keys(missing: list[str]) -> str:
     return f"{said}."
 
 
-def next_of(state: str, agent: str, *, online: bool, mine: bool) -> str:
+def next_of(state: str, agent: str, *, online: bool, mine: bool, rated: bool = False) -> str:
     """What somebody can do about a task.
 
     Args:
@@ -139,14 +140,18 @@ def next_of(state: str, agent: str, *, online: bool, mine: bool) -> str:
         agent: Who has it.
         online: Whether that agent is there.
         mine: Whether it is the requester who is told, not the worker.
+        rated: Whether its requester has said how good it was.
     """
     match state:
+        case "completed" | "failed" if not mine:
+            return "it has ended, and you have nothing more to do with it; receive_tasks brings the next one"
         case "completed":
-            return f"use the result; {JUDGE}"
+            rate = "" if rated or agent in RESERVED_AGENTS else "; rate_task tells the router how good it was"
+            return f"use the result; {JUDGE}{rate}"
         case "failed":
             return "read the error; ask another agent, or do it yourself"
         case "cancelled":
-            return "nothing more to do"
+            return "nothing more to do" if mine else "stop working on it; receive_tasks brings the next one"
         case "input_required":
             return f"answer the question with answer_task; {JUDGE}" if mine else "wait for the answer with get_task"
     if not mine:

@@ -8,6 +8,7 @@ from aicp_common.errors import Busy, Unavailable
 from aicp_common.store import Tenants
 from aicp_router import agent_scripts, sweep_scripts
 from aicp_router.dispatch import ORCHESTRATOR, Dispatch
+from aicp_router.metrics import TASKS
 from aicp_router.profile import is_guest
 from aicp_router.task_scripts import UNASSIGNED_GRACE_MS
 
@@ -51,9 +52,11 @@ class Sweep:
             log.debug("the sweep passes a tenant by", extra={"tenant": tenant})
 
     def _say(self, trouble: str) -> None:
-        # One line for each time that Redis goes away: the sweep goes on as soon as it is back.
+        # One line for each time that Redis goes away, and one when it is back.
         if trouble and not self._trouble:
             log.warning("the sweep waits: %s", trouble)
+        elif self._trouble and not trouble:
+            log.info("the sweep goes on")
         self._trouble = trouble
 
     async def sweep(self, tenant: str) -> None:
@@ -64,11 +67,16 @@ class Sweep:
         due = await sweep_scripts.due(redis, tenant, limit=_LIMIT, online_ms=online_ms, retention_ms=forget_ms)
         for task_id in due.deadlines:
             if await sweep_scripts.expire(redis, tenant, task_id=task_id, retention_ms=retention_ms):
+                TASKS.of("failed").value += 1
                 await dispatch.say_changed(tenant, task_id)
         for task_id in due.leases:
             outcome = await sweep_scripts.lapse(
                 redis, tenant, task_id=task_id, grace_ms=UNASSIGNED_GRACE_MS, retention_ms=retention_ms
             )
+            if outcome:
+                TASKS.of("lapsed").value += 1
+            if outcome == "failed":
+                TASKS.of("failed").value += 1
             if outcome == "requeued":
                 await dispatch.reassign(tenant, task_id)
             if outcome:

@@ -83,7 +83,11 @@ class TaskView(Result):
     requester: str = Field(description="The agent that asked.")
     agent: str | None = Field(None, description="The agent that has it now, or had it last.")
     attempt: int = Field(description="How often it was claimed; 0 means that no agent has looked at it yet.")
-    message: str = Field(description="How the message begins.")
+    message: str = Field(description="How the message begins; for you who hold the task, the whole of it.")
+    context: dict[str, Any] | None = Field(None, description="What was sent along, for you who hold the task.")
+    context_keys: list[str] | None = Field(
+        None, description="Keys of the shared context that belong to it, for you who hold the task: get_context."
+    )
     priority: Priority
     created: str = Field(description="UTC, as all times here.")
     updated: str
@@ -131,7 +135,7 @@ class Record:
         if "state" not in stored.fields:
             return None
         asking = tuple(
-            Asking(task_id=child, step=step or None, agent=agent, question=_shown(question, _SHOWN_QUESTION_CHARS))
+            Asking(task_id=child, step=step or None, agent=agent, question=shown(question, _SHOWN_QUESTION_CHARS))
             for child, step, agent, question, _ in stored.asking
         )
         places = {child: place for child, _, _, _, place in stored.asking}
@@ -202,13 +206,17 @@ class Record:
     def questions(self) -> list[Question]:
         """Questions and answers, oldest first."""
         found: list[Question] = []
+        open_from = 0
         for text in self.dialog:
             entry = msgspec.json.decode(text)
             if "question" in entry:
                 found.append(Question(question=entry["question"], asked=at(entry["at_ms"])))
-            elif found:
-                found[-1].answer = entry["answer"]
-                found[-1].answered = at(entry["at_ms"])
+            else:
+                # One answer is for all that was asked since the one before.
+                for question in found[open_from:]:
+                    question.answer = entry["answer"]
+                    question.answered = at(entry["at_ms"])
+                open_from = len(found)
         return found
 
     def owned_by(self, who: Principal) -> bool:
@@ -219,6 +227,10 @@ class Record:
     def visible_to(self, who: Principal) -> bool:
         """Whether `who` may know of it: who owns it and the agent that has it."""
         return self.owned_by(who) or who.agent == self.agent
+
+    def held_by(self, who: Principal) -> bool:
+        """Whether `who` has claimed it and not handed it in."""
+        return who.agent == self.agent and self.state in ("working", "input_required")
 
     def asking_for(self, who: Principal) -> tuple[Asking, ...]:
         """The steps of it that ask something, for those who could answer: the hub's own services look at each step."""
@@ -259,6 +271,8 @@ class Record:
         """What `who`, who may see it, is shown. `reached`: see `delivery`."""
         fields = self.fields
         delivery = self.delivery(reached=reached)
+        # Its worker may have forgotten what it was given.
+        holds = self.held_by(who)
         claimed_ms = int(fields.get("claimed_ms", 0)) if delivery == "claimed" else 0
         # An answer is put into the queue of an agent that has the task: that is not how the task came there.
         came = bool(delivery and self.agent) and not 0 < claimed_ms < self.queued_ms
@@ -269,7 +283,9 @@ class Record:
             requester=self.requester,
             agent=self.agent or None,
             attempt=self.attempt,
-            message=_shown(fields["message"], _SHOWN_CHARS),
+            message=fields["message"] if holds else shown(fields["message"], _SHOWN_CHARS),
+            context=msgspec.json.decode(fields["context"]) if holds and fields["context"] else None,
+            context_keys=(msgspec.json.decode(fields["keys"]) or None) if holds else None,
             priority=self.priority,
             created=at(fields["created_ms"]),
             updated=at(fields["updated_ms"]),
@@ -296,7 +312,8 @@ class Record:
         )
 
 
-def _shown(text: str, limit: int) -> str:
+def shown(text: str, limit: int) -> str:
+    """How a text begins, `limit` characters at most."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

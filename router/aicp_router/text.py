@@ -3,7 +3,8 @@
 A text becomes *terms*, each with a weight. Words of scripts with spaces are stemmed lightly and give a term for the
 stem; in a profile's terms their character 4-grams are added, so that inflected, compound and misspelt words meet too.
 Scripts without spaces, and Korean, whose particles cling to words, give pairs of characters. Words that are in any
-request (`could you help me find`) give nothing: a handful of profiles cannot tell how common a word is.
+request (`could you help me find`) give nothing: a handful of profiles cannot tell how common a word is. Neither do the
+verbs of requests (`verbs.py`) where messages and profiles are compared; what is learned from messages has them.
 """
 
 import math
@@ -12,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
+from aicp_router import verbs
 from aicp_router.postings import Bundle
 
 MAX_CHARS = 4_000
@@ -138,7 +140,7 @@ def _word_terms(word: str) -> tuple[tuple[str, float], ...]:
 
 @lru_cache(maxsize=16_384)
 def _spelt_terms(word: str) -> tuple[tuple[str, float], ...]:
-    if not _word_terms(word):
+    if word in verbs.ALL or not _word_terms(word):
         return ()
     root = stem(word[:_MAX_WORD_CHARS])
     padded = f" {root} "

@@ -10,6 +10,8 @@ from aicp_common.ids import digest
 from aicp_router.task_scripts import pairs, task_script
 
 MAX_QUESTIONS = 20
+MAX_ASKED_BYTES = 64 * 1024
+"""Of the questions of one task that wait for an answer together."""
 
 _RECORD = """
 local waiting = redis.call('ZCARD', queue)
@@ -188,6 +190,14 @@ local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'lease_ms')
 local stale = not_held(f, agent, attempt)
 if stale then return stale end
 if question ~= '' and redis.call('LLEN', t .. ':dialog') >= MAX_DIALOG then return {'many_questions'} end
+local asked = question
+local before = question ~= '' and f[1] == 'input_required' and redis.call('HGET', t, 'question')
+if before then
+  -- The answer will be for both. The same words again are a repetition.
+  asked = (before == question or string.sub(before, -#question - 2) == '\\n\\n' .. question) and before
+    or before .. '\\n\\n' .. question
+  if #asked > MAX_ASKED_BYTES then return {'long_question'} end
+end
 local now = now_ms()
 if question == '' and progress == '' and message == '' then
   -- A sign of life: no news, so neither an event nor a step of the history.
@@ -201,14 +211,14 @@ if progress ~= '' then redis.call('HSET', t, 'progress', progress) end
 if message ~= '' then redis.call('HSET', t, 'progress_message', message) end
 if question ~= '' then
   release(task_id, agent)
-  parent = ask(task_id, question)
-  redis.call('RPUSH', t .. ':dialog', entry)
+  parent = ask(task_id, asked)
+  if asked ~= before then redis.call('RPUSH', t .. ':dialog', entry) end
 elseif state == 'working' then
   lease(task_id, now, f[4])
 end
 note(task_id, now, question ~= '' and 'question' or 'progress', agent, attempt, text)
 return {'ok', state, redis.call('HGET', t, 'lease_until_ms') or '', parent}
-""".replace("MAX_DIALOG", str(2 * MAX_QUESTIONS)),
+""".replace("MAX_DIALOG", str(2 * MAX_QUESTIONS)).replace("MAX_ASKED_BYTES", str(MAX_ASKED_BYTES)),
 )
 
 
@@ -226,7 +236,8 @@ async def report(
     text: str,
     traceparent: str,
 ) -> list[str]:
-    """Extend the lease and note how the work goes; with a `question` wait for the requester instead.
+    """Extend the lease and note how the work goes; with a `question` wait for the requester instead. One that comes
+    while another waits for its answer joins it.
 
     Args:
         entry: JSON of the question for the dialog.
@@ -234,7 +245,7 @@ async def report(
 
     Returns:
         `ok`, the state, the end of the lease in ms (empty without one) and, for a question, the parent (or empty); or
-        `missing`, `stale`, `many_questions`.
+        `missing`, `stale`, `many_questions`, `long_question` (with those that wait).
     """
     return cast(
         "list[str]",
