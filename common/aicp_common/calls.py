@@ -8,6 +8,7 @@ from typing import cast
 
 import msgspec
 from nats.aio.msg import Msg
+from nats.errors import MaxPayloadError
 
 from aicp_common.asking import InputRequired, keep
 from aicp_common.bus import BEAT_HEADER, COMPLETE, INPUT_REQUIRED, KIND_HEADER, TRACE_HEADER, Bus
@@ -19,6 +20,7 @@ from aicp_common.errors import (
     Busy,
     DeadlineExceeded,
     Internal,
+    TooLarge,
     Unavailable,
     encode_error,
     tool_result_of,
@@ -132,6 +134,10 @@ class Calls:
             # The client no longer waits, or this worker stops.
             outcome = "cancelled"
             await self._fail(request, is_tool, Unavailable(f"the call of {name} was cancelled", hint="call again"))
+        except MaxPayloadError:
+            outcome = TooLarge.code
+            too_large = TooLarge(f"what {name} found does not fit into one answer", hint="ask for less at once")
+            await self._fail(request, is_tool, too_large)
         except Exception:
             outcome = Internal.code
             log.exception("%s failed", name)

@@ -1,6 +1,6 @@
 """Tools about agents: joining the network, and looking who is there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -24,6 +24,9 @@ from aicp_router.tasks import at
 
 _OTHERS = 50
 _OTHERS_OFFLINE = 20
+
+_MAX_LISTED_BYTES = 768 * 1024
+"""Of agents in one answer, which holds them twice: the bus carries 4 MB."""
 
 _TURNED_AWAY = 100
 """Tasks that are read at once when an agent leaves."""
@@ -253,10 +256,21 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             found.sort(key=lambda agent: (not agent.online, place[agent.name]))
             reasons = {agent.name: why_of(fits[agent.name]) for agent in found[: asked.limit]}
         return ListResult(
-            agents=[_listed(agent, who.agent, reasons.get(agent.name)) for agent in found[: asked.limit]],
+            agents=within(_listed(agent, who.agent, reasons.get(agent.name)) for agent in found[: asked.limit]),
             total=len(found),
             timestamp=now(),
         )
+
+
+def within(agents: Iterable[ListedAgent]) -> list[ListedAgent]:
+    """As many of the first as one answer can hold."""
+    shown, size = [], 0
+    for agent in agents:
+        size += len(agent.model_dump_json(exclude_none=True).encode())
+        if size > _MAX_LISTED_BYTES:
+            break
+        shown.append(agent)
+    return shown
 
 
 def _profile(profile: Profile) -> AgentProfile:
@@ -299,7 +313,7 @@ def _listed(agent: Agent, asker: str, match: Why | None) -> ListedAgent:
 def listed(agents: Mapping[str, Agent], asker: str) -> list[ListedAgent]:
     """Every registered agent, those who are online first, for the resource."""
     found = sorted(agents.values(), key=_online_first)
-    return [_listed(agent, asker, None) for agent in found if agent.profile is not None]
+    return within(_listed(agent, asker, None) for agent in found if agent.profile is not None)
 
 
 def _online_first(agent: Agent) -> tuple[bool, str]:

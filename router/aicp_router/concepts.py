@@ -3,16 +3,17 @@
 One entry a concept: its name, then its words in English, Korean, Chinese, Japanese, Spanish, German and French. Words
 of several parts have underscores. English endings need no line of their own (see `text.stem`). The table is general
 vocabulary of kinds of work; it knows no agent, and an agent that it has no words for is found by its spelling.
-A word that several entries claim belongs to the first of them; a form of it that only one entry spells belongs to that.
+A word that several entries claim belongs to the first of them; a form of it that only one spells belongs to that one.
 
-Concepts have *families*: who can code can debug. And some words are only *hints*: `fix`, `develop`, `error` and `market`
-mean a kind of work beside other words of it, and many other things elsewhere. Names of capabilities are believed; in a
-message or a description a hint counts when something else speaks of its family too (`mentioned`).
+Concepts have *families*: who can code can debug. And some words are only *hints*: `fix`, `develop`, `error` and
+`market` mean a kind of work beside other words of it, and many other things elsewhere. Names of capabilities are
+believed; in a message a hint counts when something else speaks of its family too (`mentioned`).
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 
+from aicp_router import verbs
 from aicp_router.text import STOP_WORDS, runs, stem
 
 _TABLE = """
@@ -29,15 +30,16 @@ database: database sql query postgres mysql schema | 데이터베이스 쿼리 �
   base_de_datos consulta | datenbank abfrage | base_de_donnees requete
 coding: coding code coder program programming programmer software developer development implement implementation
   function python javascript java typescript rust golang algorithm script refactoring refactor pull_request
-  merge_request git github repository codebase source_code compiler parser api library app apps | 코딩 코드
+  merge_request git github repository codebase source_code compiler parser mobile_app web_app | 코딩 코드
   프로그래밍 프로그램 개발 구현 함수 파이썬 알고리즘 소프트웨어 리팩터링 리팩토링 | 编程 代码 程序 开发 实现 函数
   算法 软件 编码 重构 | コーディング コード プログラミング プログラム 開発 実装 関数 アルゴリズム ソフトウェア |
   codigo programacion programar desarrollo | programmierung programmieren entwicklung quellcode | programmation
   programmer developpement logiciel
-debugging: debugging debug bug bugs error exception traceback stack_trace segfault crash fix fault | 디버깅 디버그 버그 오류 에러 고쳐
-  예외 | 调试 报错 错误 修复 | デバッグ バグ エラー 不具合 修正 | depurar depuracion error | fehler fehlersuche
-  beheben | deboguer debogage erreur bogue
-testing: testing test tests qa unittest unit_test unit_tests test_suite regression_test coverage | 테스트 시험 품질보증 | 测试 | テスト 試験 | prueba pruebas |
+debugging: debugging debug bug bugs error exception traceback stack_trace segfault crash fix fault | 디버깅
+  디버그 버그 오류 에러 고쳐 예외 | 调试 报错 错误 修复 | デバッグ バグ エラー 不具合 修正 | depurar depuracion error
+  | fehler fehlersuche beheben | deboguer debogage erreur bogue
+testing: testing test tests qa unittest unit_test test_suite regression_test coverage | 테스트 시험
+  품질보증 | 测试 | テスト 試験 | prueba pruebas |
   testen tests prufung | tester tests essai
 review: review reviewer critique feedback inspect | 검토 리뷰 점검 | 审查 评审 审阅 检查 | レビュー 査読 点検 |
   revision revisar | uberprufung begutachtung durchsicht | relecture examen revue
@@ -49,7 +51,7 @@ interface: ux ui usability interface frontend screen page button user_experience
   pantalla usabilidad | oberflache benutzeroberflache bedienbarkeit | interface ecran ergonomie
 writing: writing write writer draft essay article blog copywriting copywriter content author | 글쓰기 작문 작성 문구
   블로그 기사 초안 | 写作 文案 撰写 文章 博客 起草 | 執筆 文章 作文 記事 ブログ 下書き | escribir escritura redactar
-  redaccion | schreiben text verfassen | ecrire redaction rediger
+  redaccion | schreiben schreib schreibe text verfassen | ecrire redaction rediger
 creative: creative story stories poem poetry slogan fiction novel lyrics tagline | 창작 이야기 소설 슬로건 가사 동화
   | 创意 故事 小说 诗 广告语 口号 歌词 童话 | 創作 物語 小説 詩 スローガン 歌詞 童話 | creativo cuento poema
   historia novela | kreativ geschichte gedicht roman | creatif histoire poeme conte roman
@@ -58,7 +60,8 @@ editing: editing edit editor proofread proofreading grammar rewrite paraphrase s
   lektorat bearbeiten grammatik | correction corriger grammaire
 translation: translation translate translator translating localization localisation interpreter | 번역 통역 영어로
   한국어로 일본어로 중국어로 현지화 | 翻译 译成 译为 口译 本地化 译文 | 翻訳 通訳 英訳 和訳 ローカライズ |
-  traduccion traducir traductor | ubersetzung ubersetzen ubersetzer dolmetscher | traduction traduire traducteur
+  traduccion traducir traductor | ubersetzung ubersetzen ubersetzer dolmetscher
+  | traduction traduire traduis traduisez traducteur
 language: language languages linguistic multilingual english korean chinese japanese french german spanish
   vocabulary | 언어 어학 영어 한국어 중국어 일본어 단어 | 语言 英语 英文 中文 韩语 日语 法语 | 言語 語学 英語 日本語
   中国語 韓国語 | idioma lenguaje lengua | sprache sprachen | langue langues
@@ -226,21 +229,15 @@ FAMILIES = {
 
 _FAMILY_OF = {concept: family for family, members in FAMILIES.items() for concept in members}
 
-_HINTS = frozenset(
-    """
-    ad agenda app apps art average board book booked books brief button clip compare container correction coverage crash
-    develop developed develops digest draft drive driving drug error errors event events exception exceptions exercise
-    fault file files fix form forms function functions fund home implement inspect journal lead learn learning lesson
-    letter library link links logic map maps market markets match meeting minutes mode note notes page pages paint paper
-    papers pipeline plan plant play player plot post posts price prices product products program programme programs
-    project prompt reference release report repository resume review risk route running score screen script secure sell
-    source space store strategy style table talent task tasks team test tests text think thinking ticket tiempo traffic
-    train training trend verify visual wear weight
-    auto bank fehler karte marke mode reise spiel termin wahl zug argent carte cita casa droit etude partido piso
-    고쳐 오류 에러 개발 약 错误 修复 开发 测试 发布 修正 エラー 運用
-    """.split()
-)
-"""Words of the table that have other everyday meanings, as they are written."""
+_HINT_WORDS = """
+book brief container coverage crash develop driving error exception fault fix form home implement lead market match mode
+note play plot post program project reference score source strategy style table task team test text thinking tiempo
+train wear weight
+auto bank fehler karte marke reise spiel termin wahl zug argent carte casa droit partido piso
+고쳐 오류 에러 개발 약 错误 修复 开发 测试 发布 修正 エラー 運用
+"""
+_HINTS = frozenset(_HINT_WORDS.split())
+"""Words of the table that have other everyday meanings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,33 +310,42 @@ def concepts(text: str) -> tuple[str, ...]:
     return split(text).concepts
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=1_024)
 def mentioned(text: str) -> tuple[str, ...]:
     """The same of running text, where a hint counts only beside another word of its family: one that is no hint, or,
     when all are hints, a second one."""
     return _kept(split(text), _HINTS)
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=1_024)
 def described(text: str) -> tuple[str, ...]:
-    """The same of what somebody says of itself, where verbs are hints as well, unless nothing else is said: who writes
+    """The same of what somebody says of itself, where verbs alone are hints, unless nothing else is said: who writes
     code writes no letters."""
     taken = split(text)
-    return _kept(taken, _HINTS | verbs.ALL) or _kept(taken, _HINTS)
+    return _kept(taken, verbs.ALL) or taken.concepts
 
 
 def _kept(taken: Split, hints: frozenset[str]) -> tuple[str, ...]:
-    clear = {family(concept) for concept, word in taken.words if word not in hints}
-    if len(clear) == 0:
+    if not taken.words:
+        return ()
+    sure = {family(concept) for concept, word in taken.words if not _is_of(hints, word)}
+    clear = {family(concept) for concept, word in taken.words if not (word in verbs.ALL or _is_of(hints, word))}
+    if not clear:
         # Hints alone: each needs a second one.
-        hinted = {family(concept): set[str]() for concept, _ in taken.words}
+        words = {family(concept): set[str]() for concept, _ in taken.words}
         for concept, word in taken.words:
-            hinted[family(concept)].add(word)
-        clear = {name for name, words in hinted.items() if len(words) > 1}
-    return tuple(concept for concept in taken.concepts if family(concept) in clear)
+            words[family(concept)].add(word)
+        clear = {name for name, several in words.items() if len(several) > 1}
+    return tuple(concept for concept in taken.concepts if family(concept) in clear | sure)
 
 
-@lru_cache(maxsize=4_096)
+def _is_of(words: frozenset[str], written: str) -> bool:
+    """Whether a word or, where the table does not spell it, its stem is one of `words`: `crashes` is `crash`, but
+    `marketing` is no `market`."""
+    return written in words or (written not in _SPELT and stem(written) in words)
+
+
+@lru_cache(maxsize=1_024)
 def split(text: str) -> Split:
     """Takes a text apart into concepts and other words."""
     found = _Found({}, [], [])

@@ -22,6 +22,9 @@ MAX_KEYS = 20
 MAX_SHARED_BYTES = 256 * 1024
 """Of shared context in one delivery; what is over it, the worker reads by itself."""
 
+MAX_DIALOG_BYTES = 256 * 1024
+"""Of questions and answers in one delivery."""
+
 _READ_S = 5.0
 _GLANCE_S = 2.0
 """The same for a look whether the keys are there, which is a courtesy to the requester."""
@@ -64,7 +67,9 @@ class DeliveredTask(Result):
     lease_until: str
     parent: str | None = Field(None, description="The collaboration that this is a step of.")
     step: str | None = None
-    questions: list[Question] | None = Field(None, description="What was asked back so far, and the answers.")
+    questions: list[Question] | None = Field(
+        None, description="What was asked back so far, and the answers; of very long ones the last."
+    )
     answered: bool | None = Field(None, description="You have this task already: your question has been answered.")
     input: Any = Field(None, description="For parts of the hub only.")
     scopes: list[str] | None = Field(None, description="For parts of the hub only.")
@@ -100,7 +105,7 @@ class Reader:
         inner = _hurried(envelope, who, _READ_S)
         values = await asyncio.gather(*(self._read(inner, key) for key in keys[:MAX_KEYS]))
         found = dict(zip(keys, values, strict=False))
-        for key in keys[MAX_KEYS:]:
+        for key in keys[MAX_KEYS : 2 * MAX_KEYS]:
             found[key] = SharedContext(missing=f"a task brings at most {MAX_KEYS} keys along; read it with get_context")
         return _bounded(found, min(room_bytes, MAX_SHARED_BYTES))
 
@@ -155,6 +160,18 @@ def _bounded(found: dict[str, SharedContext], left: int) -> dict[str, SharedCont
     return found
 
 
+def _newest(questions: list[Question]) -> list[Question]:
+    """The last ones, as many as one delivery can hold, and always the very last."""
+    shown: list[Question] = []
+    left = MAX_DIALOG_BYTES
+    for one in reversed(questions):
+        left -= len(one.model_dump_json().encode())
+        if shown and left < 0:
+            break
+        shown.append(one)
+    return shown[::-1]
+
+
 def delivered(record: Record, shared: dict[str, SharedContext], *, hub: bool) -> DeliveredTask:
     """A claimed task as its worker gets it; `hub` says that the worker is a part of the hub."""
     fields = record.fields
@@ -174,7 +191,7 @@ def delivered(record: Record, shared: dict[str, SharedContext], *, hub: bool) ->
         lease_until=at(fields["lease_until_ms"]),
         parent=fields["parent"] or None,
         step=fields["step"] or None,
-        questions=record.questions() or None,
+        questions=_newest(record.questions()) or None,
         answered=True if fields.get("redelivered") == "1" else None,
         input=msgspec.json.decode(fields["input"]) if hub and fields["input"] else None,
         scopes=msgspec.json.decode(fields["scopes"]) if hub else None,

@@ -15,6 +15,7 @@ from aicp_router.arguments import MAX_ANSWER_BYTES, bounded_json
 from aicp_router.choice import Choice, Nearest, Why, choices, named, nearest, why, why_nobody
 from aicp_router.clock import now_ms
 from aicp_router.desk import pick
+from aicp_router.metrics import TASKS
 from aicp_router.offers import PICTURE_S, Offers
 from aicp_router.picture import Picture
 from aicp_router.profile import is_guest
@@ -156,6 +157,9 @@ class Dispatch:
                 agents = await self.registry.agents(tenant)
                 choice, matches = await self._choose(envelope, order, agents)
             if order.agent and not choice:
+                known = await self._known_before(tenant, order, agents)
+                if known is not None:
+                    return known
                 choice = [named(envelope.principal.agent, agents, order.agent, may_name_itself=order.may_name_itself)]
             if not choice:
                 return await self._nobody(tenant, order, matches, agents)
@@ -174,12 +178,18 @@ class Dispatch:
         return choices(agents, matches), matches
 
     async def _nobody(self, tenant: str, order: Order, matches: list[Match], agents: Picture) -> Opened:
-        if order.idempotency:
-            # The agent of the first call may be gone by now; its task is not.
-            known = await request_scripts.seen(self.redis, tenant, order.idempotency, order.fingerprint)
-            if known is not None:
-                return _known(known, agents)
+        known = await self._known_before(tenant, order, agents)
+        if known is not None:
+            return known
         return Opened(reason=why_nobody(order.capabilities, matches), nearest=nearest(matches, agents))
+
+    async def _known_before(self, tenant: str, order: Order, agents: Picture) -> Opened | None:
+        """What became of the first call with the same idempotency key. Its agent may be gone by now, or take no more
+        tasks from the requester; its task is not gone."""
+        if not order.idempotency:
+            return None
+        known = await request_scripts.seen(self.redis, tenant, order.idempotency, order.fingerprint)
+        return None if known is None else _known(known, agents)
 
     async def _create(self, envelope: Envelope, order: Order, choice: Sequence[Choice]) -> Opened:
         tenant = envelope.principal.tenant
@@ -292,6 +302,7 @@ class Dispatch:
             retention_ms=self.retention_ms,
         )
         if failed:
+            TASKS.of("failed").value += 1
             await self.say_changed(tenant, task_id)
 
     async def _successor(self, tenant: str, record: Record) -> str:
@@ -323,6 +334,7 @@ class Dispatch:
             self.redis, tenant, task_id=task_id, agent=agent, attempt=attempt, successor=successor
         )
         if passed_on and record is not None:
+            TASKS.of("passed_on").value += 1
             await self.say_work(tenant, agent)
             await self.say_work(tenant, successor, record.fields["traceparent"])
             self.offers.look_again(tenant, task_id)
@@ -405,6 +417,7 @@ class Dispatch:
         if outcome == "missing":
             raise no_such_task(record.task_id)
         if outcome == "cancelled":
+            TASKS.of("cancelled").value += 1
             await self.say_changed(tenant, record.task_id, traceparent)
             if record.state == "input_required" and record.fields["parent"]:
                 await self.say_changed(tenant, record.fields["parent"], traceparent)

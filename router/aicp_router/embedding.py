@@ -6,11 +6,13 @@ length 1.
 """
 
 import hashlib
+import http.client
 import importlib
 import importlib.util
 import json
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections import OrderedDict
@@ -25,6 +27,9 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 """[texts, dimensions], each row of length 1."""
+
+_MOST_BYTES = 16 * 1024 * 1024
+"""Of an answer: 32 vectors of 4,096 numbers are 3 MB."""
 
 MAX_CHARS = 2_000
 """More than models of this kind read anyway."""
@@ -146,16 +151,38 @@ class OpenAICompatible:
         body = json.dumps({"model": self._model, "input": [text[:MAX_CHARS] or " " for text in texts]}).encode()
         request = urllib.request.Request(self._url, body, self._headers)  # noqa: S310 - the scheme was checked
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:  # noqa: S310
-                answer = json.load(response)
+            with _opener.open(request, timeout=self._timeout_s) as response:
+                answer = json.loads(self._read(response))
             rows = sorted(answer["data"], key=lambda row: row["index"])
             return _unit(np.array([row["embedding"] for row in rows], np.float32), len(texts))
         except urllib.error.HTTPError as error:
-            raise EmbeddingFailed(f"embeddings from {self._url}: HTTP {error.code} {error.reason}") from error
+            # What it says in words is its own, and may hold the key.
+            raise EmbeddingFailed(f"embeddings from {self._url}: HTTP {error.code}") from error
         except OSError as error:
             raise EmbeddingFailed(f"embeddings from {self._url}: {error}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise EmbeddingFailed(f"embeddings from {self._url}: the answer is no list of embeddings") from error
+
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        """The answer, in pieces: the timeout of a socket is one for each of them."""
+        until, found = time.monotonic() + self._timeout_s, bytearray()
+        while piece := response.read1(65_536):
+            found += piece
+            if len(found) > _MOST_BYTES:
+                raise EmbeddingFailed(f"embeddings from {self._url}: the answer has more than {_MOST_BYTES} bytes")
+            if time.monotonic() > until:
+                raise EmbeddingFailed(f"embeddings from {self._url}: no answer within {self._timeout_s:.0f} s")
+        return bytes(found)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would take the key to wherever it points."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
 
 
 class Cached:

@@ -95,6 +95,10 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         if who.agent in RESERVED_AGENTS or not who.may(SCOPE):
             return Hint(text="")
         found = await inbox_scripts.tell(dispatch.redis, who.tenant, who.agent, anyway=asked.greeting)
+        if found.count and envelope.remaining_s() <= 0:
+            # Nobody waits for it any more; it is asked for again.
+            await inbox_scripts.untell(dispatch.redis, who.tenant, who.agent, found)
+            return Hint(text="")
         if not asked.greeting:
             return Hint(text=hint(found))
         return Hint(text=greeting(found, await holding.desk(dispatch.redis, who.tenant, who.agent)))

@@ -25,7 +25,7 @@ _TELL = task_script(
     """
 local queue, told = prefix .. ':queue:' .. agent, prefix .. ':told:' .. agent
 local waiting = redis.call('ZCARD', queue)
-if waiting == 0 then return {0, {}, {}, 0} end
+if waiting == 0 then return {0, {}, {}, 0, {}, ''} end
 local ids, requesters, listed, unseen, answered = {}, {}, {}, {}, 0
 for _, id in ipairs(redis.call('ZRANGE', queue, 0, LOOKED_AT - 1)) do
   local f = redis.call('HMGET', task(id), 'state', 'agent', 'requester', 'seen_ms', 'answered')
@@ -42,15 +42,18 @@ for _, id in ipairs(redis.call('ZRANGE', queue, 0, LOOKED_AT - 1)) do
   end
 end
 local many = waiting > LOOKED_AT
-local more = many and waiting > tonumber(redis.call('GET', told) or 0)
-if anyway == '0' and #unseen == 0 and not more then return {0, {}, {}, 0} end
+local before = tonumber(redis.call('GET', told) or 0)
+local more = many and waiting > before
+-- Fewer wait than it was told: what comes from here on is news.
+if before > waiting then redis.call('SET', told, waiting, 'PX', TOLD_MS) end
+if anyway == '0' and #unseen == 0 and not more then return {0, {}, {}, 0, {}, ''} end
 local now = int(now_ms())
 for _, id in ipairs(unseen) do redis.call('HSET', task(id), 'seen_ms', now) end
 if many then redis.call('SET', told, waiting, 'PX', TOLD_MS) end
 -- On a full desk there is room only for what the agent has begun.
 local slots = redis.call('HGET', prefix .. ':slots', agent) or SLOTS
 local full = redis.call('SCARD', prefix .. ':working:' .. agent) >= tonumber(slots)
-return {waiting, ids, requesters, full and answered or waiting}
+return {waiting, ids, requesters, full and answered or waiting, unseen, now}
 """.replace("LOOKED_AT", str(LOOKED_AT))
     .replace("TOLD_MS", str(TOLD_MS))
     .replace("SLOTS", str(DEFAULT_CONCURRENCY)),
@@ -69,6 +72,10 @@ class Waiting:
     """Who asked for these, each one once."""
     ready: int
     """How many of all `receive_tasks` brings as it stands: on a full desk only those whose questions were answered."""
+    unseen: list[str]
+    """Those of the tasks that it had not seen before."""
+    told_ms: str
+    """When it was told, by Redis' clock."""
 
 
 async def tell(redis: Redis, tenant: str, agent: str, *, anyway: bool) -> Waiting:
@@ -80,10 +87,24 @@ async def tell(redis: Redis, tenant: str, agent: str, *, anyway: bool) -> Waitin
         agent: Its name.
         anyway: Also what it has been told of before.
     """
-    count, task_ids, requesters, ready = cast(
-        "tuple[int, list[str], list[str], int]", await _TELL(redis, tenant, agent=agent, anyway=int(anyway))
-    )
-    return Waiting(count, task_ids, requesters, ready)
+    told = await _TELL(redis, tenant, agent=agent, anyway=int(anyway))
+    return Waiting(*cast("tuple[int, list[str], list[str], int, list[str], str]", told))
+
+
+_UNTELL = task_script(
+    ["agent", "ids", "told_ms"],
+    """
+for id in string.gmatch(ids, '%S+') do
+  if redis.call('HGET', task(id), 'seen_ms') == told_ms then redis.call('HSET', task(id), 'seen_ms', '') end
+end
+redis.call('DEL', prefix .. ':told:' .. agent)
+""",
+)
+
+
+async def untell(redis: Redis, tenant: str, agent: str, told: Waiting) -> None:
+    """What `agent` was to be told came too late: it has seen nothing."""
+    await _UNTELL(redis, tenant, agent=agent, ids=" ".join(told.unseen), told_ms=told.told_ms)
 
 
 _REACHED = Script(

@@ -13,7 +13,7 @@ Nothing here waits, reads or writes. An index is not safe for several threads at
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from aicp_router.vectors import Vector, Vectors
 
 __all__ = ["AgentIndex", "Candidates", "Described", "Match", "Outcome", "Profile", "Wish", "describe"]
 
-MIN_TEXT = 0.06
+MIN_TEXT = 0.07
 """The least cosine of message and profile at which a message without wanted capabilities finds an agent."""
 
 MIN_SEMANTIC = 0.14
@@ -39,9 +39,22 @@ an agent that it is not for lie below, and 3 of 4 messages in another language t
 MIN_LEARNED = 0.2
 """The least reward to expect at which experience alone makes an agent eligible."""
 
+ENOUGH = 2.0
+"""Words that say so many times what makes an agent eligible stand by themselves. Less is thin: embeddings are asked,
+and count more."""
+
+KIN = 0.09
+"""What it adds to the cosine when a capability is of a family of which the message speaks: enough to be eligible,
+little against a word or a concept that both have."""
+
 _NAME_SHARE = 2.0
 _CAPABILITY_SHARE = 2.0
 _CONCEPT_WEIGHT = 2.0
+_HINT_WEIGHT = 0.5
+"""Of a concept that a message only hints at: it may tell two apart, and finds nobody by itself."""
+
+_LITTLE = 0.4
+"""A fit by itself below this needs no second look: it is no promise."""
 
 _LEAST_BEST = 0.05
 """A best cosine below this is not stretched to 1: nobody fits well then."""
@@ -123,6 +136,8 @@ class _Known:
     capabilities: tuple[str, ...]
     """Normalised."""
     general: bool
+    families: frozenset[str]
+    """Of the concepts that the capabilities name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +160,7 @@ class _Standing:
     """How candidates stand whatever the message says. Arrays are [candidates]."""
 
     candidates: Candidates
-    load: Floats
+    room: Floats
     speed: Floats
     presence: Floats
     fairness: Floats
@@ -177,6 +192,8 @@ class AgentIndex:
         self._languages: dict[int, frozenset[str]] = {}
         """Of those who name any, by row."""
         self._spoken: dict[str, Floats] = {}
+        self._kin: dict[str, Floats] = {}
+        """What each row's cosine gains when a message speaks of a family."""
         self._speed: Floats | None = None
         self._recent: Floats = np.zeros(16)
         """How much of the recent work each row had, as of `_recent_from`: later work is larger instead of older
@@ -211,15 +228,17 @@ class AgentIndex:
         self._withdraw(row)
         names = capability.normalised(profile.capabilities)
         general = not capability.GENERAL.isdisjoint(names)
-        self._known[row] = _Known(names, general)
+        families = frozenset(concepts.family(one) for name in names for one in concepts.concepts(name))
+        self._known[row] = _Known(names, general, families)
         self._general[row] = general
         for one in names:
             self._offers.setdefault(one, set()).add(row)
         for wanted, fits in self._fits.items():
             fits[row] = max((capability.similarity(wanted, one) for one in names), default=0.0)
         told = [one for one in names if one not in capability.GENERAL]
-        texts = [(text.spoken(name), _NAME_SHARE), (profile.description, 1.0), (", ".join(told), _CAPABILITY_SHARE)]
-        self._profiles.put(row, _profile_terms(texts))
+        self._profiles.put(row, _profile_terms(text.spoken(name), profile.description, ", ".join(told)))
+        for one, gains in self._kin.items():
+            gains[row] = KIN if one in families else 0.0
         spoken = languages.codes(profile.languages)
         if spoken:
             self._languages[row] = spoken
@@ -235,9 +254,10 @@ class AgentIndex:
             self._vectors.put(row, vector)
 
     def apart(self, names: Sequence[str]) -> bool:
-        """Whether the embeddings of these agents differ so much that a message could be nearer to one of them."""
+        """Whether the embeddings of these agents differ so much that a message could be nearer to one of them. One by
+        itself is apart from all others."""
         rows = [self._rows.get(name, 0) for name in names]
-        return self._vectors.least_cosine(rows) < _APART
+        return len(rows) == 1 or self._vectors.least_cosine(rows) < _APART
 
     def remove(self, name: str) -> None:
         """Take an agent out, if it is there. What was learned of it stays until it is forgotten or fades."""
@@ -313,19 +333,28 @@ class AgentIndex:
         rows, size = asked.rows, len(self._names)
         out = [asked.places[name] for name in barred if name in asked.places]
         known = asked.known
-        cosines = self._profiles.cosines_of(_bundles(wish.message), size).take(rows)
+        bundles = _bundles(wish.message)
+        cosines = self._profiles.cosines_of(bundles, size).take(rows)
+        gains = self._gains(wish.message)
+        if gains is not None:
+            cosines += gains.take(rows)
         if out:
             known = known.copy()
             known[out] = False
             cosines[out] = 0.0
         text_fits = profile = _against_best(cosines)
-        semantic, raw_semantic = self._semantic(wish.vector, rows)
-        if semantic is not None:
+        # Words of asking alone have a meaning too, but it is nobody's.
+        semantic, raw_semantic = self._semantic(wish.vector if bundles else None, rows)
+        evidence = cosines / MIN_TEXT
+        if semantic is not None and raw_semantic is not None:
             semantic[out] = 0.0
-            profile = _against_best(profile + self._scorer.weights.semantic * semantic)
-        speaks_of = cosines >= MIN_TEXT
-        if raw_semantic is not None:
-            speaks_of |= raw_semantic >= MIN_SEMANTIC
+            raw_semantic[out] = 0.0
+            words = text_fits * min(1.0, float(evidence.max()) / ENOUGH)
+            profile = _against_best(words + self._scorer.weights.semantic * semantic)
+            # Thin words that the meaning speaks against are none.
+            evidence[(evidence < ENOUGH) & (raw_semantic < 0.0)] *= 0.5
+            np.maximum(evidence, raw_semantic / MIN_SEMANTIC, out=evidence)
+        speaks_of = evidence >= 1.0
         message, quality = profile, None
         if len(self._experience):
             centre = self._centre_for(wish.vector)
@@ -335,14 +364,11 @@ class AgentIndex:
             message = _mixture(profile, quality, estimate)
             if rng is not None and estimate.confidence > 0:
                 message = self._try_newcomers(message, profile, rows, now, rng)
+            np.maximum(evidence, quality / MIN_LEARNED, out=evidence)
+        message = _absolute(message, evidence, is_mixed=semantic is not None or quality is not None)
         wanted = capability.normalised(wish.capabilities)
         fits = self._capability_fits(wanted, rows) if wanted else None
-        if fits is not None:
-            eligible = fits > 0
-        else:
-            eligible = speaks_of | asked.general
-            if quality is not None:
-                eligible |= quality >= MIN_LEARNED
+        eligible = fits > 0 if fits is not None else (evidence >= 1.0) | asked.general
         eligible &= known
         spoken = self._spoken_fits(wish.message, rows)
         shares, scores = self._sum_of(standing, bool(wanted), wish.urgency, spoken is not None)
@@ -362,7 +388,7 @@ class AgentIndex:
             places = places[keys[places] > -np.inf]
         columns = (
             *(scores, eligible, speaks_of, fits, text_fits, semantic, quality, message),
-            *(standing.load, standing.speed, standing.presence, standing.fairness, spoken),
+            *(standing.room, standing.speed, standing.presence, standing.fairness, spoken),
         )
         found = []
         lines = zip(*(_taken(column, places) for column in columns), strict=True)
@@ -371,7 +397,10 @@ class AgentIndex:
         ):
             parts = Parts(fit or 0.0, in_text, near or 0.0, 0.5 if learned is None else 0.5 + learned / 2, mixed, *rest)
             rounded = min(round(score, _DIGITS), 1.0)
-            found.append(Match(candidates.names[place], rounded, parts, fitting, bool(wanted), shares.load, speaks))
+            name = candidates.names[place]
+            known_of = self._known.get(self._rows.get(name, 0)) if wanted else None
+            offered = known_of.capabilities if known_of else ()
+            found.append(Match(name, rounded, parts, fitting, wanted, offered, shares.load, speaks))
         return found
 
     def _row(self, name: str) -> int:
@@ -391,6 +420,7 @@ class AgentIndex:
                 self._recent = np.concatenate((self._recent, np.zeros(max(16, row))))
                 self._fits.clear()
                 self._spoken.clear()
+                self._kin.clear()
         self._rows[name] = row
         self._asked = self._speed = self._standing = None
         return row
@@ -421,7 +451,7 @@ class AgentIndex:
         if self._languages.pop(row, None):
             for spoken in self._spoken.values():
                 spoken[row] = _SILENT
-        for fits in self._fits.values():
+        for fits in (*self._fits.values(), *self._kin.values()):
             fits[row] = 0.0
         self._profiles.drop(row)
         for one in before.capabilities:
@@ -464,7 +494,7 @@ class AgentIndex:
             found = (
                 shares,
                 (
-                    shares.load * standing.load
+                    shares.load * standing.room
                     + shares.speed * standing.speed
                     + shares.presence * standing.presence
                     + shares.fairness * standing.fairness
@@ -487,6 +517,18 @@ class AgentIndex:
                 spoken[row] = _SPOKEN if language in codes else _FOREIGN
             self._spoken[language] = spoken
         return spoken.take(rows)
+
+    def _gains(self, message: str) -> Floats | None:
+        """What each row's cosine gains by families; None when the message speaks of none."""
+        gains = None
+        for family in _families(message):
+            of_family = self._kin.get(family)
+            if of_family is None:
+                of_family = np.zeros(len(self._general))
+                of_family[[row for row, known in self._known.items() if family in known.families]] = KIN
+                self._kin[family] = of_family
+            gains = of_family if gains is None else np.maximum(gains, of_family)
+        return gains
 
     def _note_work(self, row: int, at: float) -> None:
         """Count one piece of work. It weighs more the later it was, which is as good as the earlier ones fading."""
@@ -579,20 +621,36 @@ def describe(name: str, profile: Profile) -> str:
 @lru_cache(maxsize=256)
 def _bundles(message: str) -> tuple[Bundle, ...]:
     """What of a message is compared with profiles; kept, because a closer look asks again."""
-    return (*text.bundles(message), *map(_concept_bundle, concepts.concepts(message)))
+    return (*text.bundles(message), *_concept_bundles(message))
+
+
+@lru_cache(maxsize=256)
+def _families(message: str) -> tuple[str, ...]:
+    """The families of the concepts that a message speaks of, each once."""
+    return tuple(dict.fromkeys(map(concepts.family, concepts.mentioned(message))))
+
+
+def _concept_bundles(message: str) -> list[Bundle]:
+    sure = concepts.mentioned(message)
+    return [
+        _concept_bundle(one, _CONCEPT_WEIGHT if one in sure else _HINT_WEIGHT) for one in concepts.concepts(message)
+    ]
 
 
 @lru_cache(maxsize=1_024)
-def _concept_bundle(concept: str) -> Bundle:
-    return Bundle({"=" + concept: _CONCEPT_WEIGHT})
+def _concept_bundle(concept: str, weight: float) -> Bundle:
+    return Bundle({"=" + concept: weight})
 
 
-def _profile_terms(texts: Iterable[tuple[str, float]]) -> dict[str, float]:
+def _profile_terms(name: str, description: str, capabilities: str) -> dict[str, float]:
     """Terms, and concepts across languages beside them."""
-    texts = list(texts)
-    found = text.profile_terms(texts)
-    for one, share in texts:
-        for concept in concepts.concepts(one):
+    found = text.profile_terms([(name, _NAME_SHARE), (description, 1.0), (capabilities, _CAPABILITY_SHARE)])
+    for told, share in (
+        (concepts.concepts(name), _NAME_SHARE),
+        (concepts.described(description), 1.0),
+        (concepts.concepts(capabilities), _CAPABILITY_SHARE),
+    ):
+        for concept in told:
             found["=" + concept] = found.get("=" + concept, 0.0) + share * _CONCEPT_WEIGHT
     return found
 
@@ -606,6 +664,26 @@ def _mixture(profile: Floats, quality: Floats, estimate: Estimate) -> Floats:
     mixed = known * _against_best(quality, _LEAST_QUALITY) + (1.0 - known + _PROFILE_SHARE) * profile
     mixed /= 1.0 + _PROFILE_SHARE
     return np.minimum(np.maximum(mixed, 0.0, out=mixed), 1.0, out=mixed)
+
+
+def _absolute(message: Floats, evidence: Floats, *, is_mixed: bool) -> Floats:
+    """Fits against the best one as fits by themselves: what is just enough to be eligible is 0.5, three times as much
+    0.75. Whoever has less than enough has less than 0.5, however near the best one is.
+
+    Args:
+        evidence: How much speaks for each, where 1 is just enough.
+        is_mixed: Whether more than words are in it. With words alone, who has less than enough is lower as it is.
+    """
+    best = max(0.0, float(evidence.max()))
+    absolute = message * (best / (1.0 + best))
+    if best >= 1.0 and is_mixed:
+        little = evidence < 1.0
+        little &= absolute >= _LITTLE
+        places = little.nonzero()[0]
+        if len(places):
+            least = np.maximum(evidence[places], 0.0)
+            absolute[places] = np.maximum(np.minimum(absolute[places], least / (1.0 + least)), _LITTLE)
+    return absolute
 
 
 def _filled(values: NDArray[np.bool_] | Floats | None, size: int) -> Floats:

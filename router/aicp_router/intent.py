@@ -12,7 +12,7 @@ from typing import Literal
 from aicp_router import verbs
 from aicp_router.concepts import NAMES, mentioned
 from aicp_router.scoring import Urgency
-from aicp_router.text import runs
+from aicp_router.text import MAX_CHARS, runs, shown
 
 Kind = Literal["question", "analysis", "code", "writing", "translation", "research", "planning", "data", "other"]
 
@@ -28,11 +28,15 @@ _KINDS: dict[Kind, tuple[str, ...]] = {
 }
 
 _FUNCTION_WORDS = {
-    "en": "the a an of and to in is you that it for on with as are this be have from or by what how can do my i me please"
-    " no not at we our us they he she was will would should could does did has had your who when where why which some any",
-    "es": "a el la los las de que y en un una por con para es no se lo como más su al del este esta puedes qué cómo",
-    "de": "der die das und ist nicht ein eine ich du sie wir mit für auf den dem zu von bitte wie kann mir im auch",
-    "fr": "a le la les des et est un une que qui dans pour pas sur avec je vous nous au aux du ce cette comment mon",
+    "en": "the a an of and to in is you that it for on with as are this be have from or by what how can do my i me"
+    " please no not at we our us they he she was will would should could does did has had your who when where why which"
+    " some any",
+    "es": "a el la los las de que y en un una por con para es no se lo como más su al del este esta puedes qué cómo"
+    " mi mis me le nos hay muy pero sobre",
+    "de": "der die das und ist nicht ein eine ich du sie wir mit für auf den dem zu von bitte wie kann mir im auch"
+    " kannst können könnte meine meinen meinem meiner mein einen einem einer an ihr uns was warum wo wer hat sind",
+    "fr": "a le la les des et est un une que qui dans pour pas sur avec je vous nous au aux du ce cette comment mon"
+    " ma mes ta ton peux peut pouvez quel quelle ai suis",
     "it": "a il lo la gli di che è un una per con non sono come mi del della questo questa puoi",
     "pt": "a o os as de que e é um uma para com não em por como do da no na este esta você meu minha",
 }
@@ -70,9 +74,9 @@ _NO_HURRY = re.compile(
     re.IGNORECASE,
 )
 _QUESTION = re.compile(
-    r"[?？]\s*$|^\s*(what|why|who|whom|whose|when|where|which|how|is|are|do|does|did|can|could|should|would)\b"
-    r"|^\s*(qué|cómo|cuándo|dónde|por qué|was|wie|warum|wann|wo|wer|pourquoi|comment|quand|où|quel(le)?)\b"
-    r"|(나요|까요|인가요|습니까|ㅂ니까|는지요)\s*[.?？]?\s*$|(吗|呢|什么|怎么|为什么|如何)|(ですか|ますか|でしょうか)\s*[。?？]?\s*$",
+    r"[?？]$|^(what|why|who|whom|whose|when|where|which|how|is|are|do|does|did|can|could|should|would)\b"
+    r"|^(qué|cómo|cuándo|dónde|por qué|was|wie|warum|wann|wo|wer|pourquoi|comment|quand|où|quel(le)?)\b"
+    r"|(나요|까요|인가요|습니까|ㅂ니까|는지요)\s{0,3}[.?？]?$|(吗|呢|什么|怎么|为什么|如何)|(ですか|ますか|でしょうか)\s{0,3}[。?？]?$",
     re.IGNORECASE,
 )
 
@@ -89,17 +93,24 @@ class Intent:
     urgency: Urgency
 
 
-@lru_cache(maxsize=256)
 def read(message: str) -> Intent:
     """The intent of a message."""
+    return _read(shown(message))
+
+
+@lru_cache(maxsize=256)
+def _read(message: str) -> Intent:
     found = mentioned(message)
     return Intent(language(message), _kind(message, found), found, urgency(message))
 
 
-@lru_cache(maxsize=256)
 def language(text: str) -> str:
     """The language of a text: by its script, and within Latin by its commonest words, unless two have as many."""
-    sample = text[:4_000]
+    return _language(text[:MAX_CHARS])
+
+
+@lru_cache(maxsize=256)
+def _language(sample: str) -> str:
     if not sample.isascii():
         letters = sum(map(str.isalpha, sample))
         for name, script in _SCRIPTS:
@@ -118,9 +129,13 @@ def language(text: str) -> str:
     return "und" if is_tie or scores[best] < max(1, len(words) // 8) else best
 
 
-@lru_cache(maxsize=256)
 def urgency(message: str) -> Urgency:
     """How soon the message says that it wants an answer."""
+    return _urgency(shown(message))
+
+
+@lru_cache(maxsize=256)
+def _urgency(message: str) -> Urgency:
     if _NO_HURRY.search(message):
         return "batch"
     return "urgent" if _URGENT.search(message) else "normal"

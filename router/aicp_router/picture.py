@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from aicp_router.index import AgentIndex, Wish
 from aicp_router.profile import DEFAULT_CONCURRENCY, Profile, is_guest
 from aicp_router.scoring import Candidates, Match
+from aicp_router.text import MAX_CHARS, shown
 
 
 class Agent(NamedTuple):
@@ -118,6 +120,8 @@ class Picture(Mapping[str, Agent]):
             limit: How many at most.
             rng: When given, newcomers get tried now and then.
         """
+        if len(wish.message) > MAX_CHARS:
+            wish = replace(wish, message=shown(wish.message))
         return self._index.match(
             wish, self._candidates, now=time.time(), rng=rng, limit=limit, barred=frozenset(barred)
         )

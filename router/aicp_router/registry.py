@@ -259,7 +259,7 @@ class Registry:
         if not in_doubt(matches):
             return matches
         rivals = [one.agent for one in matches if one.eligible and matches[0].score - one.score < DOUBT_MARGIN]
-        if rivals and not agents.apart(rivals):
+        if rivals and not matches[0].thin and not agents.apart(rivals):
             # They say the same of themselves: no meaning of the message tells them apart.
             return matches
         closer = await self._with_meaning(agents, wish)

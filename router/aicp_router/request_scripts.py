@@ -14,6 +14,8 @@ MAX_CHILDREN = 1_000
 MAX_ASKED = 100
 """Tasks of one requester that are remembered by its name, for those who look for an id."""
 IDEMPOTENCY_S = 86_400
+MAX_LEARNED = 3
+"""Ratings of one task that routing learns from; who changes its mind more often is not heard again."""
 
 _CREATE = task_script(
     [
@@ -71,7 +73,8 @@ for n, has in ipairs(redis.call('HMGET', prefix .. ':loads', unpack(names))) do
     room = -WAIT_SHARE * wait / (1 + wait)
   end
   desk.worth = desk.fit + tonumber(load_weight) * room
-  desk.closed = left[n] or has >= cap and redis.call('ZCARD', prefix .. ':queue:' .. desk.name) >= cap
+  desk.left = left[n]
+  desk.closed = desk.left or has >= cap and redis.call('ZCARD', prefix .. ':queue:' .. desk.name) >= cap
   if not desk.closed and (not best or desk.worth > best.worth) then best = desk end
 end
 if not best then return {'full', '', '', names[1]} end
@@ -88,13 +91,12 @@ local agent = best.name
 local offered = {}
 if named == '0' and best.has > 0 then
   for _, desk in ipairs(desks) do
-    if desk ~= best and desk.fit >= best.fit - NEAR then offered[#offered + 1] = desk.name end
+    if desk ~= best and not desk.left and desk.fit >= best.fit - NEAR then offered[#offered + 1] = desk.name end
   end
 end
--- Its place in a queue: where its priority puts it, and its turn where others wait, and not after its deadline.
-local place, spread = now + tonumber(offset_ms), best.has > 0 and tonumber(spread_ms) or 0
+-- Its place in a queue: where its priority puts it, not after its deadline, and its turn where others wait.
+local place, spread = math.min(now + tonumber(offset_ms), deadline), best.has > 0 and tonumber(spread_ms) or 0
 if spread > 0 then place = turn(agent, requester, priority, place, spread) end
-place = math.min(place, deadline)
 emit('task', task_id, 'created', '{"state":"submitted","agent":"' .. agent .. '",' .. string.sub(about, 2), traceparent)
 redis.call('HSET', t, 'kind', kind, 'state', 'submitted', 'requester', requester, 'user', user, 'scopes', scopes,
   'message', message, 'priority', priority, 'context', context, 'keys', keys, 'capabilities', capabilities,
@@ -290,13 +292,15 @@ async def answer(
 
 _CANCEL = task_script(
     ["task_id", "by", "text", "reason", "retention_ms", "traceparent"],
-    """
+    turns.LUA
+    + """
 local t = task(task_id)
-local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'offered')
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'offered', 'requester', 'priority', 'score')
 if not f[1] then return {'missing', '', ''} end
 if ended(f[1]) then return {'ended', f[1], f[2]} end
 emit('task', task_id, 'cancelled', change(f[2], f[3], 'cancelled'), traceparent)
 withdraw(task_id, f[4])
+if f[1] == 'submitted' and f[2] ~= '' then gave_up_turn(task_id, f[2], f[5], f[6], f[7]) end
 finish(task_id, f[2], now_ms(), 'cancelled', 'cancelled', text, retention_ms)
 note(task_id, now_ms(), 'cancelled', by, f[3], reason)
 return {'cancelled', 'cancelled', f[2]}
@@ -339,18 +343,22 @@ _RATE = task_script(
     ["task_id", "score", "comment", "by", "traceparent"],
     """
 local t = task(task_id)
-local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'rating', 'rating_comment')
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'rating', 'rating_comment', 'holders', 'ratings')
 if not f[1] then return {'missing', '', ''} end
 if f[1] ~= 'completed' and f[1] ~= 'failed' then return {'not_ended', f[1], f[2]} end
-if f[2] == '' then return {'nobody', f[1], f[2]} end
+local held = ',' .. (f[6] or '') .. ','
+if f[2] == '' or not string.find(held, ',' .. f[2] .. ',', 1, true) then return {'nobody', f[1], f[2]} end
 if f[4] == score and f[5] == comment then return {'again', f[1], f[2]} end
 emit('task', task_id, 'rated', '{"agent":"' .. f[2] .. '","score":' .. score .. '}', traceparent)
 local now = now_ms()
-if f[4] ~= score then learn(task_id, f[2], 'rated', now, score) end
+if f[4] ~= score and tonumber(f[7] or 0) < MAX_LEARNED then
+  learn(task_id, f[2], 'rated', now, score)
+  redis.call('HINCRBY', t, 'ratings', 1)
+end
 redis.call('HSET', t, 'rating', score, 'rating_comment', comment, 'updated_ms', int(now))
 note(task_id, now, 'rated', by, f[3], '{"score":' .. score .. '}')
 return {'rated', f[1], f[2]}
-""",
+""".replace("MAX_LEARNED", str(MAX_LEARNED)),
 )
 
 

@@ -95,9 +95,14 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         who, uri = envelope.principal, asked.uri
         if uri == AGENTS:
             _require(who, "agents:read")
-            agents = listed(await dispatch.registry.agents(who.tenant), who.agent)
+            there = await dispatch.registry.agents(who.tenant)
+            agents = listed(there, who.agent)
             body = encode_json(
-                {"agents": [agent.model_dump(exclude_none=True) for agent in agents], "timestamp": now()}
+                {
+                    "agents": [agent.model_dump(exclude_none=True) for agent in agents],
+                    "total": sum(agent.profile is not None for agent in there.values()),
+                    "timestamp": now(),
+                }
             )
         elif uri == INBOX:
             _require(who, inbox.SCOPE)

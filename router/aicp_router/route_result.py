@@ -83,6 +83,9 @@ def routed(order: Order, opened: Opened, record: Record | None, *, reached: bool
     state = record.state if record else opened.state
     agent = (record.agent if record else "") or opened.agent
     status: Any = state if state in ENDED or state == "input_required" else "routed" if opened.online else "queued"
+    why = opened.why
+    if agent != opened.agent:
+        why = Why(reason=f"{opened.agent} did not do it, so it went on to {agent}.")
     delivery: Delivery | None = "delivered" if opened.online else "queued"
     if record is not None:
         delivery = None if record.ended else record.delivery(reached=reached)
@@ -92,7 +95,7 @@ def routed(order: Order, opened: Opened, record: Record | None, *, reached: bool
         agent=agent or None,
         delivery=delivery,
         intent=understood,
-        why=opened.why,
+        why=why,
         result=record.result() if record else None,
         error=record.error() if record else None,
         question=record.fields.get("question") if record else None,

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aicp_router.capability import similarity
 from aicp_router.postings import Floats
 
 Urgency = Literal["urgent", "normal", "batch"]
@@ -17,6 +18,15 @@ MOST = 1_000
 
 DOUBT_MARGIN = 0.08
 """When the best two are nearer than this, the cheap score leaves doubt."""
+
+THIN = 2 / 3
+"""When the message speaks for the best one less than this (`ENOUGH` of the index), that is thin evidence."""
+
+_WELL, _BADLY = 0.6, 0.4
+"""What experience says, in words."""
+
+_THE_SAME = 0.94
+"""Capabilities that are more alike than this are one, by another name."""
 
 _NAMED = 2.5
 """Who names a capability wants this one: nothing else makes up for a name that is only alike."""
@@ -99,8 +109,9 @@ class Parts(NamedTuple):
     learned: float
     """What experience with such messages says: 0.5 when nothing is known, 1 very good, 0 very bad."""
     message: float
-    """What text, semantic and learned come to."""
-    load: float
+    """What text, semantic and learned come to, by itself: 0.5 when it is just enough to be eligible."""
+    room: float
+    """1 when idle, 0 when it has as much as it takes at once."""
     speed: float
     """0.5 when it takes as long as the others or nothing is known."""
     presence: float
@@ -118,23 +129,24 @@ class Match(NamedTuple):
     score: float
     parts: Parts
     eligible: bool
-    wants_capabilities: bool = False
-    """Whether the requester named capabilities."""
+    wanted: tuple[str, ...] = ()
+    """The capabilities that the requester named, normalised."""
+    offered: tuple[str, ...] = ()
+    """Those of the agent, where any are wanted."""
     load_weight: float = 0.0
     """How much of its score an empty desk is."""
     speaks_of: bool = False
     """Whether the message speaks of what the agent's profile says."""
 
     @property
+    def thin(self) -> bool:
+        """Whether little speaks for it, where the message alone decides: embeddings may know better."""
+        return not self.wanted and self.parts.message < THIN
+
+    @property
     def reason(self) -> str:
         """Why it stands where it stands, in one sentence."""
-        return reason(
-            self.agent,
-            self.parts,
-            wants_capabilities=self.wants_capabilities,
-            eligible=self.eligible,
-            speaks_of=self.speaks_of,
-        )
+        return reason(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,34 +201,45 @@ class Scorer:
 
 
 def in_doubt(matches: Sequence[Match]) -> bool:
-    """Whether a decision deserves a closer look, by embeddings: nobody is eligible, or two are nearly equal."""
+    """Whether a decision deserves a closer look, by embeddings: nobody is eligible, or what speaks for the first is
+    thin, or two are nearly equal."""
     if not matches or not matches[0].eligible:
+        return True
+    if matches[0].thin:
         return True
     return len(matches) > 1 and matches[1].eligible and matches[0].score - matches[1].score < DOUBT_MARGIN
 
 
-def reason(name: str, parts: Parts, *, wants_capabilities: bool, eligible: bool, speaks_of: bool) -> str:
-    """Why an agent stands where it stands.
-
-    Args:
-        speaks_of: whether the message speaks of what its profile says.
-    """
-    if wants_capabilities:
-        fits = f"has {_share(parts.capability)} of the wanted capabilities"
-    elif parts.learned >= 0.6:
-        fits = "has done well with such messages"
-    elif speaks_of:
-        fits = "does what the message speaks of"
-    else:
-        fits = "takes anything" if eligible else "does other things"
-    if wants_capabilities and parts.learned >= 0.6:
-        fits += ", has done well with such messages"
-    if parts.learned <= 0.4:
-        fits += ", has done badly with such messages"
+def reason(match: Match) -> str:
+    """Why an agent stands where it stands."""
+    parts = match.parts
+    said = []
+    if match.wanted:
+        said.append(_of_capabilities(match.wanted, match.offered))
+    elif parts.learned < _WELL:
+        other = "takes anything" if match.eligible else "does other things"
+        said.append("does what the message speaks of" if match.speaks_of else other)
+    if parts.learned >= _WELL:
+        said.append("has done well with such messages")
+    elif parts.learned <= _BADLY:
+        said.append("has done badly with such messages")
+    if parts.language == 0:
+        said.append("names only other languages than the message's")
     state = "online" if parts.presence else "not online now"
-    room = "has room" if parts.load else "has a full desk"
-    return f"{name} {fits}, is {state} and {room}."
+    room = "has room" if parts.room else "has a full desk"
+    return f"{match.agent} {', '.join(said)}, is {state} and {room}."
 
 
-def _share(fit: float) -> str:
-    return "all" if fit >= 0.94 else "none" if fit <= 0 else f"{fit:.0%}"
+def _of_capabilities(wanted: Sequence[str], offered: Sequence[str]) -> str:
+    """How what is offered covers what is wanted, both normalised, in words."""
+    likeness = [max((similarity(name, other) for other in offered), default=0.0) for name in wanted]
+    has = sum(one >= _THE_SAME for one in likeness)
+    near = sum(0 < one < _THE_SAME for one in likeness)
+    if has == len(wanted):
+        return "has all of the wanted capabilities"
+    if not has + near:
+        return "has none of the wanted capabilities"
+    if len(wanted) == 1:
+        return "has a capability like the wanted one"
+    like = f" and something like {near} more" if near and has else f" but something like {near}" if near else ""
+    return f"has {has or 'none'} of the {len(wanted)} wanted capabilities{like}"

@@ -84,7 +84,7 @@ def terms(text: str) -> dict[str, float]:
 
 
 def profile_terms(texts: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """The terms of a profile, or of a message to compare with profiles.
+    """The terms of a profile. Verbs of requests are none.
 
     Args:
         texts: the texts with how much each counts.
@@ -92,6 +92,8 @@ def profile_terms(texts: Iterable[tuple[str, float]]) -> dict[str, float]:
     found: dict[str, float] = {}
     for text, share in texts:
         for run, dense in runs(text):
+            if run in verbs.ALL:
+                continue
             for term, weight in _dense_terms(run) if dense else _spelt_terms(run):
                 found[term] = found.get(term, 0.0) + share * weight
     return _damped(found)
@@ -103,6 +105,11 @@ def bundles(text: str) -> list[Bundle]:
     for run, _ in runs(text):
         times[run] = times.get(run, 0) + 1
     return [bundle for bundle in map(_bundle, times, times.values()) if bundle is not None]
+
+
+def shown(message: str) -> str:
+    """A message as far as it is read: its beginning, and its end where it may ask or hurry."""
+    return message if len(message) <= MAX_CHARS else f"{message[: MAX_CHARS - 500]}\n{message[-499:]}"
 
 
 @lru_cache(maxsize=256)
@@ -140,9 +147,12 @@ def _word_terms(word: str) -> tuple[tuple[str, float], ...]:
 
 @lru_cache(maxsize=16_384)
 def _spelt_terms(word: str) -> tuple[tuple[str, float], ...]:
-    if word in verbs.ALL or not _word_terms(word):
+    if not _word_terms(word):
         return ()
     root = stem(word[:_MAX_WORD_CHARS])
+    if word in verbs.ALL:
+        # It is no profile's term, and makes the rest of a message no louder.
+        return (("!" + root, _WORD_WEIGHT),)
     padded = f" {root} "
     pieces = dict.fromkeys((padded[i : i + 4] for i in range(len(padded) - 3)), 1.0)
     # A stem never has a space in it, so that it is never taken for a 4-gram of another word's edge.

@@ -31,9 +31,15 @@ LUA = (
 -- The place of a new task in an agent's queue; `place` when its requester has nothing there.
 local function turn(agent, requester, priority, place, spread)
   local last = redis.call('HGET', prefix .. ':turns:' .. agent, priority .. ' ' .. requester)
-  local at = last and tonumber(redis.call('ZSCORE', prefix .. ':queue:' .. agent, last) or nil)
+  local at = last and tonumber(string.match(last, '^=(.+)$') or redis.call('ZSCORE', prefix .. ':queue:' .. agent, last)
+    or nil)
   if not at then return place end
   return math.max(place, at + 1, math.min(at + spread / STEPS, place + spread))
+end
+-- The last one is taken back before it was claimed: its place is used up all the same, or a turn costs nothing.
+local function gave_up_turn(id, agent, requester, priority, place)
+  local turns, field = prefix .. ':turns:' .. agent, priority .. ' ' .. requester
+  if redis.call('HGET', turns, field) == id then redis.call('HSET', turns, field, '=' .. place) end
 end
 -- Remember it.
 local function took_turn(id, agent, requester, priority)

@@ -36,6 +36,11 @@ def headings(text: str) -> list[int]:
     return [len(marks) for marks in re.findall(r"^(#+) ", _without_blocks(text), re.MULTILINE)]
 
 
+def _without_words(program: str) -> str:
+    """A program without what it says to people."""
+    return re.sub(r'"[^"]*"|# .*', "", program)
+
+
 def _without_blocks(text: str) -> str:
     return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
 
@@ -44,6 +49,12 @@ def _without_blocks(text: str) -> str:
 def test_they_name_the_same_tools_commands_files_and_settings(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert codes(text) == {code for code in codes(ENGLISH) if "Sales grew" not in code}
+
+
+@OTHERS
+def test_their_first_session_is_the_same_program(name: str) -> None:
+    theirs, ours = ((ROOT / one).read_text(encoding="utf-8") for one in (name, "README.md"))
+    assert list(map(_without_words, scripts(theirs))) == list(map(_without_words, scripts(ours)))
 
 
 @OTHERS

@@ -293,6 +293,7 @@ async def test_resources_are_read_and_watched(net: Network) -> None:
     }
     for one, subject in watched.items():
         assert await net.method("alice", "resource_watch", uri=one) == {"subject": subject}
+    assert "cannot be watched" in (await refused(net.method("alice", "resource_watch", uri="aicp://tasks"))).message
     for wrong in ("aicp://nothing", "aicp://tasks/", "aicp://tasks/*", "aicp://tasks/t.>"):
         assert (await refused(net.method("alice", "resource_watch", uri=wrong))).code == "not_found"
         assert (await refused(net.method("alice", "resource_read", uri=wrong))).code == "not_found"

@@ -106,3 +106,14 @@ async def fairness(net: Network) -> dict[str, float]:
     """That part of the score of each agent."""
     listed = await net.tool("alice", "list_agents", query="analysis")
     return {one["agent"]: one["match"]["parts"]["fairness"] for one in listed["agents"]}
+
+
+async def test_neither_a_task_taken_back_nor_a_short_deadline_gets_round_the_turns(net: Network) -> None:
+    await net.register("bob", "work", max_concurrency=100)
+    await flood(net, "mallory", 1)
+    for number in range(20):
+        await net.route("mallory", f"mallory again {number}", agent="bob", deadline_s=300)
+        dummy = await net.route("mallory", "nothing", agent="bob", deadline_s=300)
+        await net.tool("mallory", "cancel_task", task_id=dummy["task_id"])
+    await flood(net, "alice", 1)
+    assert (await received(net)).index("alice 0") <= 3

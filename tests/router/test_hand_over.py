@@ -268,3 +268,11 @@ async def test_who_asks_again_under_the_same_key_is_told_how_it_stands(net: Netw
     assert "idempotency_key" in again["why"]["reason"]
     await net.claim("bob")
     assert (await net.route("alice", "x", agent="bob", idempotency_key="k"))["status"] == "routed"
+
+
+async def test_a_key_finds_its_task_after_its_agent_has_left(net: Network) -> None:
+    task = await net.handed_over("alice", "bob", "x", idempotency_key="k")
+    await net.submit("bob", task, "done")
+    await net.tool("bob", "leave_network")
+    again = await net.route("alice", "x", agent="bob", idempotency_key="k")
+    assert (again["task_id"], again["status"]) == (task["task_id"], "completed")

@@ -214,17 +214,18 @@ async def test_each_question_has_a_key_of_its_own_and_old_answers_are_ignored(ne
     assert [one["answer"] for one in task["questions"]] == ["answer 0", "answer 1", "answer 2"]
 
 
-async def test_a_question_in_place_of_another_does_not_get_the_answer_to_that(net: Network, alice: McpClient) -> None:
+async def test_a_question_that_joins_another_is_not_answered_with_that_alone(net: Network, alice: McpClient) -> None:
     task_id, task = await handed_over(net, alice)
     await ask(net, "bob", task, "Which year?")
     (first,) = (await alice.get(task_id))["inputRequests"]
     await ask(net, "bob", task, "Which month?")
-    (second,) = (await alice.get(task_id))["inputRequests"]
+    ((second, request),) = (await alice.get(task_id))["inputRequests"].items()
     assert first != second
+    assert "Which year?\n\nWhich month?" in request["params"]["message"]
     await alice.answer(task_id, first, "2026")
     assert (await alice.get(task_id))["status"] == "input_required"
-    await alice.answer(task_id, second, "May")
-    assert [one.get("answer") for one in (await net.claim("bob"))["questions"]] == [None, "May"]
+    await alice.answer(task_id, second, "May 2026")
+    assert [one["answer"] for one in (await net.claim("bob"))["questions"]] == ["May 2026", "May 2026"]
 
 
 @pytest.mark.parametrize(("action", "said"), [("decline", "declined to answer"), ("cancel", "closed the question")])

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from aicp_common.envelope import encode_json
+from aicp_router.holding import Desk
 from aicp_router.inbox import greeting, hint, still_waiting
-from aicp_router.inbox_scripts import LOOKED_AT
+from aicp_router.inbox_scripts import LOOKED_AT, Waiting
 from tests.conftest import envelope
 from tests.router.conftest import Network
 
@@ -171,6 +172,7 @@ async def test_a_result_that_is_handed_in_again_says_it_too(net: Network) -> Non
     ],
 )
 def test_it_is_one_short_line(count: int, names: list[str], line: str, sentence: str) -> None:
-    assert hint(count, names) == f"inbox: {line}"
-    assert greeting(count, names) == sentence
+    found = Waiting(count, [], names, count, [], "")
+    assert hint(found) == f"inbox: {line}"
+    assert greeting(found, Desk(waiting=count, count=0, held=[])) == sentence
     assert still_waiting(0) == "receive_tasks brings the next one"

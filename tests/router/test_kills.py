@@ -148,3 +148,21 @@ async def test_calls_while_redis_is_away_say_so_and_a_waiting_worker_is_told(
     routed = await insist(lambda: own.route("alice", agent="bob"))
     assert (await own.claim("bob"))["task_id"] == routed["task_id"]
     assert router.stop() == 0
+
+
+async def test_the_sweep_says_once_that_it_waits_and_once_that_it_goes_on(own: Network, own_backend: Backend) -> None:
+    router = ServiceProcess("router", own_backend, {"SWEEP_INTERVAL_S": "0.1"}).start().wait()
+    await own.register("bob", "analysis")
+
+    async def logged(words: str) -> None:
+        async with asyncio.timeout(20):
+            while words not in router.process.output():
+                await asyncio.sleep(0.05)
+
+    own_backend.redis.kill()
+    await logged("the sweep waits")
+    own_backend.redis.start()
+    await logged("the sweep goes on")
+    assert router.stop() == 0
+    said = router.process.output()
+    assert (said.count("the sweep waits"), said.count("the sweep goes on")) == (1, 1)

@@ -126,3 +126,40 @@ async def test_the_worker_is_told_that_only_the_requester_answers_and_cancels(ne
     assert "only alice" in error.message
     assert "submit_result with status declined" in error.hint
     assert (await net.get("alice", task["task_id"]))["state"] == "input_required"
+
+
+async def test_a_second_question_joins_the_first_and_one_answer_is_for_both(net: Network) -> None:
+    task = await net.handed_over("alice", "bob")
+    for question in ("Which colour?", "Which size?", "Which size?"):
+        await ask(net, "bob", task, question)
+    assert (await net.get("alice", task["task_id"]))["question"] == "Which colour?\n\nWhich size?"
+    await net.tool("alice", "answer_task", task_id=task["task_id"], answer="red, large")
+    answered = await net.claim("bob")
+    assert [(one["question"], one["answer"]) for one in answered["questions"]] == [
+        ("Which colour?", "red, large"),
+        ("Which size?", "red, large"),
+    ]
+    await ask(net, "bob", task, "Which wood?")
+    assert (await net.get("alice", task["task_id"]))["question"] == "Which wood?"
+    await net.tool("alice", "answer_task", task_id=task["task_id"], answer="oak")
+    answered = await net.claim("bob")
+    assert [one["answer"] for one in answered["questions"]] == ["red, large", "red, large", "oak"]
+
+
+async def test_the_requester_of_the_whole_sees_both_questions_of_a_step(net: Network) -> None:
+    whole = await opened(net)
+    step = await step_of(net, whole, "bob")
+    await ask(net, "bob", step)
+    await ask(net, "bob", step, "Which size?")
+    [asking] = (await net.get("alice", whole["task_id"]))["asking"]
+    assert asking["question"] == "Which colour?\n\nWhich size?"
+
+
+async def test_questions_that_are_too_long_together_are_refused(net: Network) -> None:
+    task = await net.handed_over("alice", "bob")
+    for letter in "abcd":
+        await ask(net, "bob", task, letter * 15_000)
+    error = await refused(ask(net, "bob", task, "e" * 15_000))
+    assert (error.code, error.message.split(":")[0]) == ("too_large", "question")
+    asked = (await net.get("alice", task["task_id"]))["question"]
+    assert asked == "\n\n".join(letter * 15_000 for letter in "abcd")

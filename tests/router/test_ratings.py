@@ -93,3 +93,19 @@ async def test_nobody_else_rates_it(net: Network) -> None:
 async def test_a_score_lies_between_minus_one_and_one(net: Network, score: object) -> None:
     error = await refused(net.tool("alice", "rate_task", task_id="t-none", score=score))
     assert (error.code, "score" in error.message) == ("invalid_argument", True)
+
+
+async def test_who_never_had_a_task_is_not_rated_for_it_and_of_many_ratings_the_first_count(
+    net: Network, redis: Redis
+) -> None:
+    await net.register("bob", "analysis")
+    task_id = (await net.route("alice", agent="bob", deadline_s=1))["task_id"]
+    await net.until("alice", task_id, lambda task: task["state"] == "failed")
+    error = await refused(net.tool("alice", "rate_task", task_id=task_id, score=-1))
+    assert error.code == "conflict"
+    task = await net.handed_over("alice", "bob")
+    await net.submit("bob", task)
+    for score in (0.1, 0.2, 0.3, 0.4, 0.5):
+        await net.tool("alice", "rate_task", task_id=task["task_id"], score=score)
+    assert (await net.get("alice", task["task_id"]))["rating"] == 0.5
+    assert [one.reward for one in await of(redis, net) if one.duration_s is None] == [0.1, 0.2, 0.3]

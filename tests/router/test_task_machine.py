@@ -46,7 +46,7 @@ FAR_MS = 10_000_000
 """So far away that it does not come in a test."""
 NEAR_MS = 300_000
 """Neither does this one, but it is sooner than what is not urgent would have its turn."""
-RATED = ("rating", "rating_comment", "updated_ms")
+RATED = ("rating", "rating_comment", "ratings", "updated_ms")
 """Fields of an ended task that its requester may still change."""
 RETENTION_MS = FAR_MS
 ONLINE_MS = FAR_MS
@@ -311,7 +311,7 @@ class TaskMachine(RuleBasedStateMachine):
     @rule(
         held=_held("working", "input_required"),
         progress=st.sampled_from(["", "0.5"]),
-        question=st.sampled_from(["", "which?", "which?"]),
+        question=st.sampled_from(["", "which?", "when?"]),
     )
     def report(self, held: tuple[str, str, int], progress: str, question: str) -> None:
         id, agent, attempt = held

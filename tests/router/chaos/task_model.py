@@ -132,6 +132,8 @@ class Model:
         self.asked: dict[str, list[str]] = {}
         """Of requesters: the tasks that they asked for by themselves, newest first."""
         self.slots: dict[str, int] = {}
+        self.left: set[str] = set()
+        """Who left by itself, and has not registered since."""
         """Of registered agents."""
         self.choosy: dict[str, str] = {}
         """Registered agents that take work from one requester only."""
@@ -211,7 +213,10 @@ class Model:
             if parent.ended:
                 return "parent_ended", parent.id, parent.state, "", 0, 0
             task.deadline_passed = parent.deadline_passed
-        not_full = [candidate for candidate in candidates if len(self.queue(candidate.agent)) < cap]
+        if task.named and candidates[0].agent in self.left:
+            return "left", "", "", candidates[0].agent, 0, 0
+        here = [candidate for candidate in candidates if candidate.agent not in self.left]
+        not_full = [candidate for candidate in here if len(self.queue(candidate.agent)) < cap]
         if not not_full:
             return "full", "", "", candidates[0].agent, 0, 0
         loads = {candidate.agent: self.loads().get(candidate.agent, 0) for candidate in candidates}
@@ -221,7 +226,7 @@ class Model:
             best = max(free, key=lambda c: c.worth(loads[c.agent], load_weight), default=best)
         task.agent = best.agent
         if not task.named and loads[best.agent]:
-            task.offered = [c.agent for c in candidates if c is not best and c.fit >= best.fit - NEAR]
+            task.offered = [c.agent for c in here if c is not best and c.fit >= best.fit - NEAR]
         if task.parent:
             self.tasks[task.parent].children.add(task.id)
         else:
@@ -275,7 +280,7 @@ class Model:
         told = [task.state, task.agent]
         if task.state not in ("completed", "failed"):
             return ["not_ended", *told]
-        if not task.agent:
+        if task.agent not in task.holders:
             return ["nobody", *told]
         if task.rating == (score, comment):
             return ["again", *told]
@@ -363,7 +368,8 @@ class Model:
             task.note("question" if question else "progress")
             task.state, task.progress = state, progress or task.progress
         if question:
-            task.dialog.append(question)
+            if not (task.asking and task.dialog[-1] == question):
+                task.dialog.append(question)
             task.answered_ms, task.asking = None, True
         return ["ok", task.state]
 
@@ -455,6 +461,7 @@ class Model:
     def register(self, agent: str, slots: int, *, patient: bool, accepts: str) -> None:
         self.events.append(Event(agent, "registered", agent=agent))
         self.slots[agent], self.present[agent] = slots, True
+        self.left.discard(agent)
         self.patience.discard(agent)
         self.choosy.pop(agent, None)
         if patient:
@@ -478,7 +485,8 @@ class Model:
         """As a guest departs."""
         if self.present.get(agent) is not False:
             return
-        self.leave_network(agent)
+        if self.leave_network(agent):
+            self.left.discard(agent)
         if not any(task.state == "submitted" for task in self.queue(agent)):
             del self.present[agent]
 
@@ -489,6 +497,7 @@ class Model:
         del self.slots[agent]
         self.choosy.pop(agent, None)
         self.patience.discard(agent)
+        self.left.add(agent)
         return True
 
     # What changes have in common.

@@ -1,5 +1,7 @@
 """What a message says of itself."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,3 +76,20 @@ def test_capabilities_are_inferred() -> None:
 @given(st.text(max_size=200))
 def test_any_text_has_an_intent(text: str) -> None:
     assert read(text).language
+
+
+@pytest.mark.parametrize(
+    "text", ["나요" + " " * 60_000 + "x", "ですか" + " " * 60_000 + "x", "?" * 60_000, "urgent" * 10_000]
+)
+def test_a_long_message_is_read_at_once(text: str) -> None:
+    began = time.perf_counter()
+    read(text)
+    urgency(text)
+    language(text)
+    assert time.perf_counter() - began < 0.5
+
+
+def test_of_a_long_message_the_beginning_and_the_end_are_read() -> None:
+    assert urgency("It is urgent. " + "x " * 5_000) == "urgent"
+    assert urgency("x " * 5_000 + "please at once") == "urgent"
+    assert read("x " * 5_000 + "how is that?").kind == "question"
