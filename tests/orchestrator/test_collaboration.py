@@ -399,7 +399,7 @@ FIELDS = "expected: the fields of a step are: id, task, agent, capabilities, dep
     ("arguments", "says"),
     [
         ({}, "task: missing"),
-        ({"task": ""}, "task: .*at least 1"),
+        ({"task": ""}, "task: is empty"),
         ({"task": "가" * 30_000}, "task has 90000 bytes; expected: at most 65536"),
         ({"task": "t", "agents": []}, "agents: .*at least 1"),
         ({"task": "t", "agents": ["Bob Smith"]}, "agents.0: should be 1 to 64 characters .*, was 'Bob Smith'"),

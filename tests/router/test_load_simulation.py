@@ -32,8 +32,8 @@ async def test_unequal_agents_at_80_percent_wait_a_third_of_what_they_do_in_turn
     in_turn = await Run(load_backend, workers, tasks).measure(in_turn=True)
     assert chosen.unclaimed == 0
     assert chosen.p99_ms * 3 <= in_turn.p99_ms
-    # A busy machine delays signals: each of them by something, and only so much of all the time.
-    assert chosen.idle_share < 0.05 < in_turn.idle_share
+    # A busy machine delays the signals of both.
+    assert chosen.idle_share * 2 < in_turn.idle_share
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -151,8 +151,9 @@ class Life(RuleBasedStateMachine):
             assert answer[0] == "stale"
         elif answer[0] != "many_questions":
             if question:
+                # The same question once more is a repetition.
+                model.dialog += model.state != "input_required"
                 model.state, model.answered = "input_required", False
-                model.dialog += 1
             assert answer[:2] == ["ok", model.state]
             model.events.append("question" if question else "progress")
 
