@@ -38,7 +38,7 @@ OUTCOME_CAP = 10_000
 """Outcomes of one tenant that routing learns from, as many as `learning` keeps."""
 OUTCOME_BYTES = 1_000
 """Of a message: what it wants, it says early."""
-OUTCOMES_A_MINUTE = 60
+OUTCOMES_A_MINUTE = 20
 """Of one agent, beside ratings."""
 UNASSIGNED_GRACE_MS = 1_500
 """How long the worker that took a task from an agent has to find another one, before every worker may."""
