@@ -57,7 +57,7 @@ uvicorn with uvloop and httptools, of which the gateway has all but the HTTP con
         """
 64 requesters and 64 workers over WebSocket through one gateway, one router, one state hub and a Redis with
 `appendfsync always`, on the same cores: `route_to_agent`, `receive_tasks`, `submit_result`, and the requester has the
-result. Once with a Redis that was empty before, once with one that holds a million finished tasks.
+result. Once with a Redis that was empty before, once with one that holds a million finished tasks. Each message is new.
 """,
         hand_over.measure,
         2_000,
