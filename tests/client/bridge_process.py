@@ -29,7 +29,9 @@ class Bridge:
         self.log: list[str] = []
         """Lines of standard error."""
         self.passed_by: list[dict[str, Any]] = []
-        """Messages that came while an answer was waited for."""
+        """Notifications and requests that came while something else was waited for."""
+        self._answers: dict[Any, dict[str, Any]] = {}
+        """Answers that came before they were waited for, by the ids of their requests."""
         self._changed = asyncio.Condition()
         self._next_id = 0
 
@@ -91,10 +93,16 @@ class Bridge:
         return message
 
     async def answer_to(self, id: int) -> dict[str, Any]:
-        """The answer to a request; what comes before is put into `passed_by`."""
-        while "method" in (message := await self.hear()) or message.get("id") != id:
+        """The answer to a request, also when it came before; what is no answer is put into `passed_by`."""
+        while id not in self._answers:
+            self._put_by(await self.hear())
+        return self._answers.pop(id)
+
+    def _put_by(self, message: dict[str, Any]) -> None:
+        if "method" in message or message.get("id") is None:
             self.passed_by.append(message)
-        return message
+        else:
+            self._answers[message["id"]] = message
 
     async def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Send a request; its answer."""
@@ -107,7 +115,7 @@ class Bridge:
                 self.passed_by.remove(message)
                 return message
         while (message := await self.hear()).get("method") != method:
-            self.passed_by.append(message)
+            self._put_by(message)
         return message
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
