@@ -1,9 +1,9 @@
 """nats-py's client with short ways in and out.
 
 nats-py matches each message with regular expressions, puts it into a queue and wakes a task that calls the handler;
-what is published wakes another task that writes it. That was a third of the time of the gateway and a fifth of the
-router's. Here a message is cut out of what was read and, where somebody `take`s them, handed over at once; what one
-turn of the loop publishes leaves in one write at its end. Connecting, reconnecting and everything rare stays nats-py's.
+what is published wakes another task that writes it. Without that gateway and router need 14 to 18 % less time. Here a
+message is cut out of what was read and, where somebody `take`s it, handed over at once; what one turn of the loop
+publishes leaves in one write at its end. Connecting, reconnecting and everything rare stays nats-py's.
 """
 
 import asyncio
