@@ -1,8 +1,10 @@
 """The three messages of the documentation, verbatim, from a plain `websockets` script."""
 
 import json
+from typing import Any
 
 import websockets
+from websockets.asyncio.client import ClientConnection
 
 from tests.support.processes import GatewayProcess
 
@@ -17,16 +19,25 @@ SHARE = (
 )
 
 
+async def heard(socket: ClientConnection) -> dict[str, Any]:
+    """The next answer. Notifications may come at any time: a service that came or went changes the lists of tools."""
+    while True:
+        message: dict[str, Any] = json.loads(await socket.recv())
+        if "method" not in message:
+            return message
+        assert message["method"].endswith("/list_changed"), message
+
+
 async def test_the_three_snippets_work_verbatim(hub: GatewayProcess) -> None:
     async with websockets.connect(hub.ws_url) as socket:
         await socket.send(INITIALIZE)
-        answer = json.loads(await socket.recv())
+        answer = await heard(socket)
         assert answer["id"] == 1
         assert answer["result"]["protocolVersion"] == "2025-11-25"
 
         # No `notifications/initialized` in between.
         await socket.send(ROUTE)
-        answer = json.loads(await socket.recv())
+        answer = await heard(socket)
         assert answer["id"] == 2
         assert not answer["result"]["isError"], answer
         routed = answer["result"]["structuredContent"]
@@ -35,7 +46,7 @@ async def test_the_three_snippets_work_verbatim(hub: GatewayProcess) -> None:
         assert json.loads(answer["result"]["content"][0]["text"]) == routed
 
         await socket.send(SHARE)
-        answer = json.loads(await socket.recv())
+        answer = await heard(socket)
         assert answer["id"] == 3
         shared = answer["result"]["structuredContent"]
         assert (shared["status"], shared["key"]) == ("stored", "project_status")
