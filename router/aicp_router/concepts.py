@@ -10,11 +10,12 @@ Concepts have *families*: who can code can debug. And some words are only *hints
 believed; in a message a hint counts when something else speaks of its family too (`mentioned`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from aicp_router import verbs
-from aicp_router.text import STOP_WORDS, runs, stem
+from aicp_router.text import Run, runs, stem
 
 _TABLE = """
 analysis: analysis analyses analytics analyze analyse analyzing analyst analytical trend insight | 분석 추세 | 分析
@@ -278,7 +279,7 @@ def _read(table: str) -> tuple[dict[tuple[str, ...], _Word], dict[str, _Word], d
             head = words.split()[0]
             for word in words.split():
                 parts = tuple(word.split("_"))
-                is_dense = runs(word)[0][1]
+                is_dense = runs(word)[0].dense
                 beginning = head[: 2 if is_dense else 4]
                 found = _Word(concept, word.startswith(beginning))
                 if is_dense:
@@ -349,12 +350,12 @@ def _is_of(words: frozenset[str], written: str) -> bool:
 def split(text: str) -> Split:
     """Takes a text apart into concepts and other words."""
     found = _Found({}, [], [])
-    words: list[str] = []
-    for run, dense in runs(text):
-        if dense:
+    words: list[Run] = []
+    for run in runs(text):
+        if run.dense:
             _scan_words(words, found)
             words = []
-            _scan_dense(run, found)
+            _scan_dense(run.word, found)
         else:
             words.append(run)
     _scan_words(words, found)
@@ -376,23 +377,32 @@ class _Found:
         self.words.append((word.concept, written))
 
 
-def _scan_words(words: list[str], found: _Found) -> None:
-    stems = [stem(word) for word in words]
+def _scan_words(words: Sequence[Run], found: _Found) -> None:
     place = 0
     while place < len(words):
-        for length in range(min(_LONGEST_FROM.get(stems[place], 0), len(words) - place), 0, -1):
-            word = _BY_PARTS.get(tuple(stems[place : place + length]))
-            if word is not None:
-                # `marketing` is not the market whose stem it has.
-                if length == 1:
-                    word = _SPELT.get(words[place], word)
-                found.note(word, "_".join(words[place : place + length]))
-                place += length
-                break
-        else:
-            if words[place] not in STOP_WORDS:
-                found.rest.append(stems[place])
-            place += 1
+        run = words[place]
+        longest = _LONGEST_FROM.get(run.stem)
+        length = _note_longest(words[place : place + longest], found) if longest else 0
+        if not length and not run.is_common:
+            found.rest.append(run.stem)
+        place += length or 1
+
+
+def _note_longest(words: Sequence[Run], found: _Found) -> int:
+    """Note the longest beginning of these words that the table has.
+
+    Returns:
+        Of how many words it is; 0 when it has none.
+    """
+    for length in range(len(words), 0, -1):
+        word = _BY_PARTS.get(tuple([run.stem for run in words[:length]]))
+        if word is not None:
+            # `marketing` is not the market whose stem it has.
+            if length == 1:
+                word = _SPELT.get(words[0].word, word)
+            found.note(word, "_".join([run.word for run in words[:length]]))
+            return length
+    return 0
 
 
 def _scan_dense(run: str, found: _Found) -> None:

@@ -12,10 +12,12 @@ known of such messages, the more experience counts.
 Nothing here waits, reads or writes. An index is not safe for several threads at once.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,8 +94,7 @@ _APART = 0.95
 
 _MOST_ROWS_IDLE = 1_000
 _MOST_FITS = 128
-_DIGITS = 9
-_STEPS = 10.0**_DIGITS
+_STEPS = 1e9
 """Scores are compared in steps of 1e-9."""
 _TIE = 1e-5
 """What one place in the alphabet weighs, in these steps: nothing but among equals."""
@@ -382,26 +383,41 @@ class AgentIndex:
         np.rint(keys, out=keys)
         keys += eligible * (2.0 * _STEPS)
         keys -= asked.ties
-        keys[out] = -np.inf
+        if out:
+            keys[out] = -np.inf
         places = _best(keys, limit)
         if out:
             places = places[keys[places] > -np.inf]
-        columns = (
-            *(scores, eligible, speaks_of, fits, text_fits, semantic, quality, message),
-            *(standing.room, standing.speed, standing.presence, standing.fairness, spoken),
+        # Columns go into tuples without a loop of our own: every decision makes ten.
+        parts = zip(
+            _taken(fits, places, 0.0),
+            _taken(text_fits, places),
+            _taken(semantic, places, 0.0),
+            _taken(None if quality is None else 0.5 + 0.5 * quality, places, 0.5),
+            _taken(message, places),
+            _taken(standing.room, places),
+            _taken(standing.speed, places),
+            _taken(standing.presence, places),
+            _taken(standing.fairness, places),
+            _taken(spoken, places),
+            strict=True,
         )
-        found = []
-        lines = zip(*(_taken(column, places) for column in columns), strict=True)
-        for place, (score, fitting, speaks, fit, in_text, near, learned, mixed, *rest) in zip(
-            places.tolist(), lines, strict=True
-        ):
-            parts = Parts(fit or 0.0, in_text, near or 0.0, 0.5 if learned is None else 0.5 + learned / 2, mixed, *rest)
-            rounded = min(round(score, _DIGITS), 1.0)
-            name = candidates.names[place]
-            known_of = self._known.get(self._rows.get(name, 0)) if wanted else None
-            offered = known_of.capabilities if known_of else ()
-            found.append(Match(name, rounded, parts, fitting, wanted, offered, shares.load, speaks))
-        return found
+        found = zip(
+            [candidates.names[place] for place in places.tolist()],
+            np.minimum(np.rint(scores.take(places) * _STEPS) / _STEPS, 1.0).tolist(),
+            map(Parts._make, parts),
+            _taken(eligible, places),
+            repeat(wanted),
+            self._offered(rows.take(places)) if wanted else repeat(()),
+            repeat(shares.load),
+            _taken(speaks_of, places),
+        )
+        return list(map(Match._make, found))
+
+    def _offered(self, rows: Rows) -> list[tuple[str, ...]]:
+        """The capabilities of some agents, normalised; none of those without a profile."""
+        known = map(self._known.get, rows.tolist())
+        return [one.capabilities if one else () for one in known]
 
     def _row(self, name: str) -> int:
         row = self._rows.get(name)
@@ -604,12 +620,22 @@ class AgentIndex:
     def _try_newcomers(self, message: Floats, profile: Floats, rows: Rows, now: float, rng: random.Random) -> Floats:
         """Let newcomers whose profile fits be judged by their profile on a tenth of the messages."""
         tried = message
-        for place in np.flatnonzero(profile >= _TRIAL_TEXT):
-            if rng.random() < _TRIAL_RATE and self._experience.amount(int(rows[place]), now) < _NEWCOMER:
+        fitting = (profile >= _TRIAL_TEXT).nonzero()[0]
+        at = _until_next(rng)
+        while at < len(fitting):
+            place = fitting[at]
+            if self._experience.amount(int(rows[place]), now) < _NEWCOMER:
                 if tried is message:
                     tried = message.copy()
                 tried[place] = max(float(message[place]), float(profile[place]))
+            at += 1 + _until_next(rng)
         return tried
+
+
+def _until_next(rng: random.Random) -> int:
+    """How many are passed over before the next one that is tried, when each is with the same chance: one draw for about
+    ten of them."""
+    return int(math.log(1.0 - rng.random()) / math.log(1.0 - _TRIAL_RATE))
 
 
 def describe(name: str, profile: Profile) -> str:
@@ -690,13 +716,13 @@ def _filled(values: NDArray[np.bool_] | Floats | None, size: int) -> Floats:
     return np.ones(size) if values is None else np.minimum(np.maximum(values.astype(np.float64), 0.0), 1.0)
 
 
-def _taken(column: NDArray[np.bool_] | Floats | None, places: Rows) -> list[Any]:
-    """Some elements of a column; one that plays no part has none."""
-    return [None] * len(places) if column is None else column.take(places).tolist()
+def _taken(column: NDArray[np.bool_] | Floats | None, places: Rows, otherwise: float | None = None) -> list[Any]:
+    """Some elements of a column; `otherwise` of one that plays no part."""
+    return [otherwise] * len(places) if column is None else column.take(places).tolist()
 
 
 def _best(keys: Floats, limit: int) -> Rows:
     """The places of the greatest keys, greatest first."""
     least = max(0, len(keys) - limit)
     places = keys.argpartition(least)[least:]
-    return places.take((-keys.take(places)).argsort())
+    return places.take(keys.take(places).argsort()[::-1])

@@ -116,7 +116,7 @@ def _language(sample: str) -> str:
         for name, script in _SCRIPTS:
             if len(script.findall(sample)) >= max(1.0, _SCRIPT_SHARE * letters):
                 return name
-    words = [run for run, dense in runs(sample) if not dense]
+    words = [run.word for run in runs(sample) if not run.dense]
     if not words:
         return "und"
     lowered = sample.casefold()

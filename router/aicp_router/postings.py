@@ -5,8 +5,9 @@ frequencies is made good now and then, for all of them at once (`settle`).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,20 +69,18 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    """What a bundle comes to: an element for each of its terms and each row that has this term."""
+    """What terms come to: an element for each of them and each row that has it."""
 
     rows: Rows
     shares: Floats
     square: float
-    """Of its length."""
-    is_merged: bool = False
-    """Whether each row comes once."""
+    """Of their length."""
 
     def merged(self, size: int) -> "_Sum":
         """The same with one element for each row."""
         sums: Floats = np.bincount(self.rows, self.shares, minlength=size).astype(np.float64, copy=False)
         rows = sums.nonzero()[0]
-        return _Sum(rows, sums[rows], self.square, is_merged=True)
+        return _Sum(rows, sums.take(rows), self.square)
 
 
 class Postings:
@@ -90,9 +89,11 @@ class Postings:
     def __init__(self) -> None:
         self._terms: dict[str, _Posting] = {}
         self._of_row: dict[int, tuple[str, ...]] = {}
-        self._lengths: Floats = np.ones(16)
+        self._scales: Floats = np.ones(16)
+        """1 / length of each row."""
         self._changes = 0
-        self._sums: dict[Bundle, _Sum] = {}
+        self._sums: dict[Bundle, _Sum | None] = {}
+        """What bundles come to, each row once; None for a bundle that came once only: many never come again."""
         self._sum_elements = 0
 
     def __len__(self) -> int:
@@ -101,8 +102,8 @@ class Postings:
     def put(self, row: int, counts: Mapping[str, float]) -> None:
         """Give `row` the terms of `counts`, in place of those that it had."""
         self.drop(row)
-        if row >= len(self._lengths):
-            self._lengths = np.concatenate((self._lengths, np.ones(max(row + 1, len(self._lengths)))))
+        if row >= len(self._scales):
+            self._scales = np.concatenate((self._scales, np.ones(max(row + 1, len(self._scales)))))
         self._of_row[row] = tuple(counts)
         self._changes += 1
         square = 0.0
@@ -112,12 +113,11 @@ class Postings:
                 posting = self._terms[term] = _Posting()
             posting.add(row, count)
             square += (count * self._rarity(posting.size)) ** 2
-        self._lengths[row] = math.sqrt(square) or 1.0
+        self._scales[row] = 1.0 / (math.sqrt(square) or 1.0)
 
     def drop(self, row: int) -> None:
         """Forget `row`, if it is there."""
-        self._sums.clear()
-        self._sum_elements = 0
+        self._forget_sums()
         for term in self._of_row.pop(row, ()):
             posting = self._terms[term]
             posting.drop(row)
@@ -135,8 +135,8 @@ class Postings:
         rows = np.concatenate([posting.rows for posting in postings])
         counts = np.concatenate([posting.counts for posting in postings])
         weights = counts * np.repeat([self._rarity(size) for size in sizes], sizes)
-        squares = np.bincount(rows, weights * weights, minlength=len(self._lengths))
-        self._lengths = np.sqrt(np.where(squares > 0, squares, 1.0))
+        squares = np.bincount(rows, weights * weights, minlength=len(self._scales))
+        self._scales = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
 
     def cosines(self, counts: Mapping[str, float], size: int) -> Floats:
         """How alike each row is to the vector `counts`: [size], each 0 to 1.
@@ -144,41 +144,42 @@ class Postings:
         Terms that nobody has lengthen the vector: a text that is mostly about something else is less alike.
         """
         self._settle_if_stale()
-        found = self._sum(counts)
-        return self._divided(found.rows, found.shares, found.square, size)
+        return self._scaled([self._sum([counts])], size)
 
     def cosines_of(self, bundles: Iterable[Bundle], size: int) -> Floats:
         """The same for a vector in bundles, where a term that comes in several of them counts in each. Faster for
         bundles that came before, as long as no row changes."""
         self._settle_if_stale()
-        found = []
+        if self._sum_elements > _MOST_ELEMENTS:
+            self._forget_sums()
+        found: list[_Sum] = []
+        news: list[Mapping[str, float]] = []
         for bundle in bundles:
-            one = self._sums.get(bundle)
-            if one is not None:
-                if not one.is_merged:
-                    # It came a second time: many bundles never do, and merging costs more than it saves once.
-                    self._sum_elements -= len(one.rows)
-                    one = self._sums[bundle] = one.merged(size)
-                    self._sum_elements += len(one.rows)
+            kept = self._sums.get(bundle)
+            if kept is not None:
+                found.append(kept)
+            elif bundle in self._sums:
+                kept = self._sums[bundle] = self._sum([bundle.counts]).merged(size)
+                self._sum_elements += len(kept.rows)
+                found.append(kept)
             else:
-                one = self._sum(bundle.counts)
-                if self._sum_elements > _MOST_ELEMENTS:
-                    self._sums.clear()
-                    self._sum_elements = 0
-                self._sums[bundle] = one
-                self._sum_elements += len(one.rows) + _BUNDLE_ELEMENTS
-            found.append(one)
-        if not found:
-            return np.zeros(size)
-        rows = np.concatenate([one.rows for one in found])
-        shares = np.concatenate([one.shares for one in found])
-        return self._divided(rows, shares, sum([one.square for one in found]), size)
+                self._sums[bundle] = None
+                self._sum_elements += _BUNDLE_ELEMENTS
+                news.append(bundle.counts)
+        if news:
+            found.append(self._sum(news))
+        return self._scaled(found, size)
 
     def _settle_if_stale(self) -> None:
         if self._changes > _STALE_SHARE * len(self._of_row):
             self.settle()
 
-    def _sum(self, counts: Mapping[str, float]) -> _Sum:
+    def _forget_sums(self) -> None:
+        self._sums.clear()
+        self._sum_elements = 0
+
+    def _sum(self, vectors: Iterable[Mapping[str, float]]) -> _Sum:
+        """What the terms of some vectors come to, together."""
         common = _COMMON_SHARE * len(self._of_row) if len(self._of_row) >= _COMMON_LEAST else math.inf
         square = 0.0
         found_rows: list[Rows] = []
@@ -186,9 +187,9 @@ class Postings:
         factors: list[float] = []
         sizes: list[int] = []
         total = math.log(1 + len(self._of_row)) + 1
-        log = math.log
-        for term, count in counts.items():
-            posting = self._terms.get(term)
+        log, posting_of = math.log, self._terms.get
+        for term, count in chain.from_iterable(counts.items() for counts in vectors):
+            posting = posting_of(term)
             if posting is None:
                 square += (count * total) ** 2
                 continue
@@ -204,16 +205,18 @@ class Postings:
             return _Sum(np.zeros(0, np.intp), np.zeros(0), square)
         rows = np.concatenate(found_rows)
         shares = np.concatenate(found_counts)
-        shares *= np.repeat(factors, sizes)
+        shares *= np.array(factors).repeat(sizes)
         return _Sum(rows, shares, square)
 
-    def _divided(self, rows: Rows, shares: Floats, square: float, size: int) -> Floats:
+    def _scaled(self, found: Sequence[_Sum], size: int) -> Floats:
         """Shares added up by row, and divided by the lengths of both vectors."""
+        rows = np.concatenate([one.rows for one in found]) if found else ()
         if not len(rows):
             return np.zeros(size)
+        shares = np.concatenate([one.shares for one in found])
+        shares *= 1.0 / math.sqrt(sum([one.square for one in found]))
         sums: Floats = np.bincount(rows, shares, minlength=size)[:size].astype(np.float64, copy=False)
-        known = min(size, len(self._lengths))
-        sums[:known] /= self._lengths[:known] * math.sqrt(square)
+        sums[: len(self._scales)] *= self._scales[:size]
         return np.minimum(sums, 1.0, out=sums)
 
     def _rarity(self, having: int) -> float:

@@ -11,6 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from aicp_router import verbs
@@ -77,8 +78,8 @@ def spoken(name: str) -> str:
 def terms(text: str) -> dict[str, float]:
     """The terms of a message to learn from, each with how much it counts: sublinear in how often it occurs."""
     found: dict[str, float] = {}
-    for run, dense in runs(text):
-        for term, weight in _dense_terms(run) if dense else _word_terms(run):
+    for run in runs(text):
+        for term, weight in run.terms:
             found[term] = found.get(term, 0.0) + weight
     return _damped(found)
 
@@ -91,10 +92,10 @@ def profile_terms(texts: Iterable[tuple[str, float]]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for text, share in texts:
-        for run, dense in runs(text):
-            if run in verbs.ALL:
+        for run in runs(text):
+            if run.word in verbs.ALL:
                 continue
-            for term, weight in _dense_terms(run) if dense else _spelt_terms(run):
+            for term, weight in run.terms if run.dense else _spelt_terms(run):
                 found[term] = found.get(term, 0.0) + share * weight
     return _damped(found)
 
@@ -102,8 +103,8 @@ def profile_terms(texts: Iterable[tuple[str, float]]) -> dict[str, float]:
 def bundles(text: str) -> list[Bundle]:
     """The terms of a message to compare with profiles, word by word: a word that comes twice counts sublinearly."""
     times: dict[str, int] = {}
-    for run, _ in runs(text):
-        times[run] = times.get(run, 0) + 1
+    for run in runs(text):
+        times[run.word] = times.get(run.word, 0) + 1
     return [bundle for bundle in map(_bundle, times, times.values()) if bundle is not None]
 
 
@@ -112,15 +113,35 @@ def shown(message: str) -> str:
     return message if len(message) <= MAX_CHARS else f"{message[: MAX_CHARS - 500]}\n{message[-499:]}"
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A word or, in a script of dense characters (Chinese, Japanese, Korean), a run of several words: all that a text
+    is read by, worked out once for each that comes."""
+
+    word: str
+    """Normalised."""
+    dense: bool
+    stem: str
+    is_common: bool
+    """Whether it is in any request."""
+    terms: tuple[tuple[str, float], ...]
+    """To learn from, each with its weight."""
+
+
 @lru_cache(maxsize=256)
-def runs(text: str) -> tuple[tuple[str, bool], ...]:
-    """The words of a text, normalised, each with whether it is in a script of dense characters (Chinese, Japanese,
-    Korean), where a run of characters holds several words."""
-    if text.isascii():
-        return tuple((run, False) for run in _RUNS.findall(normalise(text)))
-    return tuple(
-        (run, run[0] >= "\u1100" and _DENSE_FIRST.match(run) is not None) for run in _RUNS.findall(normalise(text))
-    )
+def runs(text: str) -> tuple[Run, ...]:
+    """The words of a text, in their order."""
+    return tuple(map(_run, _RUNS.findall(normalise(text))))
+
+
+@lru_cache(maxsize=16_384)
+def _run(word: str) -> Run:
+    if word[0] >= "\u1100" and _DENSE_FIRST.match(word):
+        return Run(word, True, word, False, _dense_terms(word))
+    root = stem(word)
+    term = stem(word[:_MAX_WORD_CHARS])
+    is_nothing = word in STOP_WORDS or term in STOP_WORDS
+    return Run(word, False, root, word in STOP_WORDS, () if is_nothing else ((term, 1.0),))
 
 
 def _damped(counts: dict[str, float]) -> dict[str, float]:
@@ -139,18 +160,11 @@ def stem(word: str) -> str:
     return word
 
 
-@lru_cache(maxsize=16_384)
-def _word_terms(word: str) -> tuple[tuple[str, float], ...]:
-    root = stem(word[:_MAX_WORD_CHARS])
-    return () if word in STOP_WORDS or root in STOP_WORDS else ((root, 1.0),)
-
-
-@lru_cache(maxsize=16_384)
-def _spelt_terms(word: str) -> tuple[tuple[str, float], ...]:
-    if not _word_terms(word):
+def _spelt_terms(run: Run) -> tuple[tuple[str, float], ...]:
+    if not run.terms:
         return ()
-    root = stem(word[:_MAX_WORD_CHARS])
-    if word in verbs.ALL:
+    ((root, _),) = run.terms
+    if run.word in verbs.ALL:
         # It is no profile's term, and makes the rest of a message no louder.
         return (("!" + root, _WORD_WEIGHT),)
     padded = f" {root} "
@@ -160,14 +174,12 @@ def _spelt_terms(word: str) -> tuple[tuple[str, float], ...]:
 
 
 @lru_cache(maxsize=16_384)
-def _bundle(run: str, times: int) -> Bundle | None:
-    found: dict[str, float] = {}
-    for term, weight in _dense_terms(run) if _DENSE_FIRST.match(run) else _spelt_terms(run):
-        found[term] = found.get(term, 0.0) + times * weight
-    return Bundle(_damped(found)) if found else None
+def _bundle(word: str, times: int) -> Bundle | None:
+    run = _run(word)
+    counts = run.terms if run.dense else _spelt_terms(run)
+    return Bundle(_damped({term: times * weight for term, weight in counts})) if counts else None
 
 
-@lru_cache(maxsize=4_096)
 def _dense_terms(run: str) -> tuple[tuple[str, float], ...]:
     if len(run) == 1:
         return ((run, 1.0),)
