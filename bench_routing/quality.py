@@ -4,6 +4,7 @@ import random
 import statistics
 from collections.abc import Callable
 
+from aicp_router.everyday import SENTENCES
 from aicp_router.index import AgentIndex, Candidates, Wish, describe
 from aicp_router.learning import Outcome
 from bench_routing import baselines
@@ -25,6 +26,8 @@ def _sample(whole: Set, seed: int) -> tuple[list[int], list[int]]:
 def index_of(whole: Set, vault: Vault | None) -> AgentIndex:
     """An index of all agents of a set."""
     index = AgentIndex()
+    if vault:
+        index.everyday = vault.embed(list(SENTENCES)).mean(axis=0)
     for name, profile in whole.agents.items():
         vector = vault.embed([describe(name, profile)])[0] if vault else None
         index.put(name, profile, vector)

@@ -34,9 +34,9 @@ __all__ = ["AgentIndex", "Candidates", "Described", "Match", "Outcome", "Profile
 MIN_TEXT = 0.07
 """The least cosine of message and profile at which a message without wanted capabilities finds an agent."""
 
-MIN_SEMANTIC = 0.14
-"""The same for embeddings, their mean taken away. With multilingual-e5-small about 19 of 20 pairs of a message and
-an agent that it is not for lie below, and 3 of 4 messages in another language than the right agent's profile above."""
+MIN_SEMANTIC = 0.13
+"""The same for embeddings, their middle taken away. With multilingual-e5-small about 19 of 20 pairs of a message and
+an agent that it is not for lie below, and 9 of 10 messages in another language than the right agent's profile above."""
 
 MIN_LEARNED = 0.2
 """The least reward to expect at which experience alone makes an agent eligible."""
@@ -65,7 +65,7 @@ _LEAST_QUALITY = 0.4
 """The same for the best expectation."""
 
 _FEW = 20
-"""So many messages tell as much of where messages lie as the profiles do."""
+"""So many messages tell as much of where messages lie as everyday ones do, or the profiles where there are none."""
 
 _PROFILE_SHARE = 0.1
 """What profiles count however much is known."""
@@ -187,6 +187,8 @@ class AgentIndex:
         self._profiles = Postings()
         self._experience = Experience(capacity, half_life_days)
         self._vectors = Vectors()
+        self.everyday: Vector | None = None
+        """The middle of everyday messages, by the embedder from which all vectors here are."""
         self._offers: dict[str, set[int]] = {}
         self._general: NDArray[np.bool_] = np.zeros(16, np.bool_)
         self._fits: dict[str, Floats] = {}
@@ -575,14 +577,16 @@ class AgentIndex:
         return centre if centre.shape == vector.shape else None
 
     def _centre(self, dimensions: int) -> Vector:
-        """The middle of messages: as long as few are known, nearly that of profiles."""
-        messages, profiles = self._experience.vectors.mean, self._vectors.mean
+        """The middle of messages: as long as few are known, nearly that of everyday ones."""
+        messages, before = self._experience.vectors.mean, self.everyday
         known = len(self._experience.vectors)
+        if before is None or before.shape != (dimensions,):
+            before = self._vectors.mean
         if messages.shape != (dimensions,):
-            return profiles
-        if profiles.shape != (dimensions,):
+            return before
+        if before.shape != (dimensions,):
             return messages
-        return (known * messages + _FEW * profiles) / np.float32(known + _FEW)
+        return (known * messages + _FEW * before) / np.float32(known + _FEW)
 
     def _capability_fits(self, wanted: Sequence[str], rows: Rows) -> Floats:
         """How well each candidate covers what is wanted: the mean of the best likeness of each wanted name."""

@@ -175,6 +175,7 @@ class Registry:
         known = self._known.get(tenant)
         if known is None:
             index = AgentIndex(scorer=self._scorer)
+            index.everyday = self.semantics.everyday
             known = self._known[tenant] = _Tenant(index, Backlog(index))
         self._known.move_to_end(tenant)
         if len(self._known) > _TENANTS_IN_MEMORY:
@@ -238,6 +239,7 @@ class Registry:
                 if vectors is None:
                     known.backlog.put_back(batch)
                 else:
+                    known.index.everyday = semantics.everyday
                     known.backlog.settle(batch, tuple(vectors), known.profiles)
                 self._is_behind(tenant, known)
         finally:

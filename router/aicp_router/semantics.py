@@ -18,10 +18,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+import numpy as np
 from prometheus_client import Gauge
 
 from aicp_common.tally import Counts, Durations
 from aicp_router.embedding import Cached, Embedder, EmbeddingFailed, Source, Vectors
+from aicp_router.everyday import SENTENCES
 from aicp_router.vectors import Vector
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,8 @@ class Semantics:
         self._plain: Embedder | None = None
         self._embedder: Cached | None = None
         self._works = False
+        self.everyday: Vector | None = None
+        """The middle of everyday messages (`everyday.py`); None until the embedder worked once."""
         self._said_away = False
         self._pause_s = _FIRST_PAUSE_S
         """Before the next try; longer and longer until it has embedded what it was asked for."""
@@ -137,7 +141,7 @@ class Semantics:
             plain = self._plain = await self._beside(source.load, _BACKGROUND_NICENESS)
             self._embedder = Cached(plain, _KEPT)
             log.info("embeddings are loaded", extra={"embedder": source.name})
-        await self._beside(lambda: plain.embed(["hello"]), _BACKGROUND_NICENESS)
+        self.everyday = await self._beside(lambda: _middle(plain), _BACKGROUND_NICENESS)
         self._works = True
         EMBEDDER_READY.set(1)
 
@@ -305,3 +309,11 @@ class Semantics:
         ended.add_done_callback(self._threads.discard)
         threading.Thread(target=run, name="embedding", daemon=True).start()
         return await result
+
+
+def _middle(embedder: Embedder) -> Vector:
+    """The mean of everyday messages' embeddings."""
+    most = embedder.most_texts
+    batches = [embedder.embed(SENTENCES[start : start + most]) for start in range(0, len(SENTENCES), most)]
+    middle: Vector = np.concatenate(batches).mean(axis=0, dtype=np.float32)
+    return middle

@@ -1,0 +1,53 @@
+"""Everyday messages: what people ask for, of many kinds and in seven languages, by general knowledge.
+
+The embeddings of messages lie around another middle than those of profiles. With these sentences it is known before the
+first message comes, and in a network of three or four agents, whose profiles tell nothing of it.
+"""
+
+SENTENCES = (
+    "Can you help me with this?",
+    "Please write a short text about our company.",
+    "What is the weather like today?",
+    "Find the cheapest offer and tell me.",
+    "How do I fix this problem?",
+    "Make a plan for next week.",
+    "Calculate the total.",
+    "Translate this sentence.",
+    "Tell me a story.",
+    "Is my device safe?",
+    "Book a table for two on Friday evening.",
+    "Which phone should I buy?",
+    "My head hurts, what can I do?",
+    "Summarise this article for me.",
+    "Who wrote this song?",
+    "How much tax do I have to pay?",
+    "Plan a trip to the mountains.",
+    "Check whether this contract is fair.",
+    "The screen stays black when I start it.",
+    "Show me last month's sales.",
+    "What do you think of this idea?",
+    "이것 좀 도와주세요.",
+    "오늘 저녁에 뭐 먹을까?",
+    "내일 회의 준비를 도와줘.",
+    "이 문장을 영어로 번역해 줘.",
+    "어느 주식을 사야 할까?",
+    "운동 계획을 세워 줘.",
+    "请帮我看一下这个。",
+    "这个词是什么意思？",
+    "帮我写一封邮件。",
+    "这台电脑为什么这么慢？",
+    "附近有什么好吃的？",
+    "请总结一下这篇文章。",
+    "明日の天気は？",
+    "この文章を直してください。",
+    "おすすめの本を教えて。",
+    "Kannst du mir das erklären?",
+    "Was kostet ein Flug nach Rom?",
+    "Schreib mir eine Rede zum Geburtstag.",
+    "Mon fils a de la fièvre, que faire ?",
+    "Quel film regarder ce soir ?",
+    "¿Puedes ayudarme con mi tarea?",
+    "¿Cómo ahorro dinero cada mes?",
+    "Explícame la historia de mi ciudad.",
+)
+"""Each embedded once when the source of embeddings begins to work: two calls of a service, a second of a model here."""
