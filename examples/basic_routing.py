@@ -10,6 +10,8 @@ import argparse
 import asyncio
 import json
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from mcp import Client
@@ -20,8 +22,18 @@ async def call(who: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await who.call_tool(tool, arguments)
     answer = result.structured_content
     if result.is_error or not isinstance(answer, dict):
-        raise SystemExit(f"{tool} failed: {result.content}")
+        raise RuntimeError(f"{tool} failed: {result.content}")
     return answer
+
+
+@asynccontextmanager
+async def joined(who: Client, **profile: Any) -> AsyncIterator[None]:
+    """Be on the list of agents for as long as this runs, however it ends: nobody else shall be sent to who has gone."""
+    try:
+        await call(who, "register_agent", **profile)
+        yield
+    finally:
+        await call(who, "leave_network")
 
 
 async def bob_works(bob: Client) -> None:
@@ -29,7 +41,7 @@ async def bob_works(bob: Client) -> None:
     print("Bob     waits for work ...")
     inbox = await call(bob, "receive_tasks", wait_s=30)
     if not inbox["tasks"]:
-        raise SystemExit("nothing came for Bob within 30 s")
+        raise RuntimeError("nothing came for Bob within 30 s")
     task = inbox["tasks"][0]
     print(f"Bob     got: {task['message']!r}")
     print(f"        asked by {task['from']['agent']}, attempt {task['attempt']}")
@@ -48,13 +60,15 @@ async def main(url: str) -> None:
     # Names of their own for each run, so that it can be run again and again on the same hub.
     run = secrets.token_hex(3)
     skill = f"sales-analysis-{run}"
-    async with Client(f"{url}?agent=alice-{run}") as alice, Client(f"{url}?agent=bob-{run}") as bob:
-        await call(
+    async with (
+        Client(f"{url}?agent=alice-{run}") as alice,
+        Client(f"{url}?agent=bob-{run}") as bob,
+        joined(
             bob,
-            "register_agent",
             capabilities=[skill, "reasoning"],
             description="Analyses business data, finds trends and explains them.",
-        )
+        ),
+    ):
         print(f"Bob     joined the network and can do: {skill}, reasoning")
 
         key = f"project_status_{run}"
@@ -63,17 +77,17 @@ async def main(url: str) -> None:
         )
         print(f"Alice   shared the context {key!r}, version {stored['version']}")
 
-        working = asyncio.create_task(bob_works(bob))
-        print("Alice   asks the network for help ...")
-        answer = await call(
-            alice,
-            "route_to_agent",
-            message="복잡한 데이터 분석이 필요합니다",
-            target_capabilities=[skill],
-            context=key,
-            wait_s=30,
-        )
-        await working
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bob_works(bob))
+            print("Alice   asks the network for help ...")
+            answer = await call(
+                alice,
+                "route_to_agent",
+                message="복잡한 데이터 분석이 필요합니다",
+                target_capabilities=[skill],
+                context=key,
+                wait_s=30,
+            )
         print(f"Alice   the hub chose {answer['agent']}: {answer['why']['reason']}")
         print(f"Alice   status {answer['status']}, result: {json.dumps(answer['result'], ensure_ascii=False)}")
 
@@ -84,4 +98,7 @@ async def main(url: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Two MCP clients hand work to each other.")
     parser.add_argument("--url", default="http://localhost:8080/mcp", help="where the hub is")
-    asyncio.run(main(parser.parse_args().url))
+    try:
+        asyncio.run(main(parser.parse_args().url))
+    except KeyboardInterrupt:
+        raise SystemExit("stopped") from None

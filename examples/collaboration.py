@@ -7,6 +7,8 @@ import argparse
 import asyncio
 import json
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from mcp import Client
@@ -17,15 +19,25 @@ async def call(who: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await who.call_tool(tool, arguments)
     answer = result.structured_content
     if result.is_error or not isinstance(answer, dict):
-        raise SystemExit(f"{tool} failed: {result.content}")
+        raise RuntimeError(f"{tool} failed: {result.content}")
     return answer
+
+
+@asynccontextmanager
+async def joined(who: Client, **profile: Any) -> AsyncIterator[None]:
+    """Be on the list of agents for as long as this runs, however it ends: nobody else shall be sent to who has gone."""
+    try:
+        await call(who, "register_agent", **profile)
+        yield
+    finally:
+        await call(who, "leave_network")
 
 
 async def work(who: Client, name: str, thought: str) -> None:
     """Take the part that comes, and answer it."""
     inbox = await call(who, "receive_tasks", wait_s=30)
     if not inbox["tasks"]:
-        raise SystemExit(f"nothing came for {name} within 30 s")
+        raise RuntimeError(f"nothing came for {name} within 30 s")
     task = inbox["tasks"][0]
     print(f"{name:7} got a part: {task['message']!r}")
     # Here the LLM of this person would think.
@@ -44,19 +56,18 @@ async def main(url: str) -> None:
         Client(f"{url}?agent=alice-{run}") as alice,
         Client(f"{url}?agent={names[0]}") as bob,
         Client(f"{url}?agent={names[1]}") as carol,
+        joined(bob, capabilities=["opinions"], description="Bob has a view on releases."),
+        joined(carol, capabilities=["opinions"], description="Carol has a view on releases."),
     ):
-        for who, name in ((bob, "Bob"), (carol, "Carol")):
-            await call(who, "register_agent", capabilities=["opinions"], description=f"{name} has a view on releases.")
-            print(f"{name:7} joined the network")
-        working = [
-            asyncio.create_task(work(bob, "Bob", "Ship on Friday: the tests are green.")),
-            asyncio.create_task(work(carol, "Carol", "Ship on Monday: nobody repairs things on Saturday.")),
-        ]
-        print("Alice   asks both at once ...")
-        answer = await call(
-            alice, "orchestrate_collaboration", task="When should we ship the release?", agents=names, wait_s=30
-        )
-        await asyncio.gather(*working)
+        print("Bob     joined the network")
+        print("Carol   joined the network")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work(bob, "Bob", "Ship on Friday: the tests are green."))
+            group.create_task(work(carol, "Carol", "Ship on Monday: nobody repairs things on Saturday."))
+            print("Alice   asks both at once ...")
+            answer = await call(
+                alice, "orchestrate_collaboration", task="When should we ship the release?", agents=names, wait_s=30
+            )
         print(f"Alice   the collaboration {answer['task_id']} is {answer['status']}")
         for assignment in answer["assignments"]:
             print(f"        {assignment['agent']} had the step {assignment['step']}")
@@ -67,4 +78,7 @@ async def main(url: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Two agents work on one question.")
     parser.add_argument("--url", default="http://localhost:8080/mcp", help="where the hub is")
-    asyncio.run(main(parser.parse_args().url))
+    try:
+        asyncio.run(main(parser.parse_args().url))
+    except KeyboardInterrupt:
+        raise SystemExit("stopped") from None

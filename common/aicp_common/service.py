@@ -149,7 +149,9 @@ class Service(Surface, Generic[SettingsT]):
             _spare_the_collector()
             log.info("%s is ready", self.name)
             await self._stop.wait()
-            log.info("%s stops", self.name, extra={"calls_in_flight": self._calls.in_flight})
+            # A gateway answers no calls on the bus; what is in flight there, it says itself.
+            in_flight = {"calls_in_flight": self._calls.in_flight} if self.methods else None
+            log.info("%s stops", self.name, extra=in_flight)
             self._ready = False
             for function in self._at_stop:
                 await function()

@@ -112,6 +112,9 @@ class Gateway:
 
     async def stop(self) -> None:
         """Close the ports and the connections."""
+        # Now: closing the connections ends most of them.
+        in_flight = self._hub.dispatch_websocket.in_flight + self._hub.dispatch_http.in_flight
+        log.info("the connections are closed", extra={"calls_in_flight": in_flight})
         closing = [asyncio.create_task(connection.close()) for connection in self._hub.connections]
         if closing:
             # A client that does not read is not waited for.

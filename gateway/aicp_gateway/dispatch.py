@@ -21,7 +21,7 @@ from aicp_common.tracing import new_traceparent, span, tracing_enabled
 from aicp_gateway.inboxes import RECEIVES, Inboxes
 from aicp_gateway.metrics import INTERIM_DROPPED, REQUEST_SECONDS, REQUESTS
 from aicp_gateway.protocol.actions import Answers, Ask, Call, Send
-from aicp_gateway.protocol.toolresult import with_text
+from aicp_gateway.protocol.toolresult import is_error, with_text
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ class Dispatch:
         self._bus = bus
         self._transport = transport
         self._inboxes = inboxes
+        self.in_flight = 0
+        """Calls that no service has answered yet."""
 
     async def perform(
         self, call: Call, session: str, traceparent: str = "", on_interim: OnInterim | None = None
@@ -101,6 +103,7 @@ class Dispatch:
             AicpError: what the service answered with, or why it could not be asked.
         """
         started = time.perf_counter()
+        self.in_flight += 1
         outcome = "ok"
         request_id = request_id_of(session, call.id)
         current_request_id.set(request_id)
@@ -115,6 +118,8 @@ class Dispatch:
                 # The reply hands on something that another client began: this is where it arrives.
                 with span("gateway.deliver", reply.origin, "consumer"):
                     pass
+            if call.kind == "tool" and reply.kind == COMPLETE and is_error(reply.body):
+                outcome = "tool_error"
             return reply
         except AicpError as error:
             outcome = error.code
@@ -133,6 +138,7 @@ class Dispatch:
                 f"the gateway failed in {call.label}", hint=f"its log says why, under request id {request_id}"
             ) from error
         finally:
+            self.in_flight -= 1
             REQUESTS.of(call.label, self._transport, outcome).value += 1
             REQUEST_SECONDS.of(call.label).observe(time.perf_counter() - started)
 

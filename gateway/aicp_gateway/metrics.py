@@ -6,7 +6,8 @@ from aicp_common.tally import Counts, Durations
 
 REQUESTS = Counts(
     "aicp_gateway_requests_total",
-    "Requests that were passed on to a service, by what was called, transport, and outcome (ok or an error code).",
+    "Requests that were passed on to a service, by what was called, transport, and outcome: ok, tool_error (the tool's "
+    "result says so), cancelled, or an error code.",
     ["called", "transport", "outcome"],
 )
 REQUEST_SECONDS = Durations(

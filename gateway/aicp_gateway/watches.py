@@ -15,6 +15,11 @@ from aicp_gateway.notices import Notices
 MAX_WATCHES = 1000
 """Resources that one client may be subscribed to."""
 
+MOST_RECENT = 256
+"""Events of one subject that are remembered, to know them again. What the state hub repeats when it is not sure are the
+last few dozen."""
+
+_EVENT_ID = re.compile(rb'"event_id":"([^"]+)"')
 _TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -22,6 +27,21 @@ _TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 class _Feed:
     subscription: Subscription
     listeners: dict[tuple[Notices, str], None] = field(default_factory=dict)
+    recent: dict[bytes, None] = field(default_factory=dict)
+    """Ids of the last events."""
+
+    def is_news(self, body: bytes) -> bool:
+        """Whether this event has not come before. The log knows it again by its id, and so do subscribers of it."""
+        found = _EVENT_ID.search(body, 0, 256)
+        if found is None:
+            return True
+        id = found[1]
+        if id in self.recent:
+            return False
+        self.recent[id] = None
+        if len(self.recent) > MOST_RECENT:
+            del self.recent[next(iter(self.recent))]
+        return True
 
 
 class Watches:
@@ -85,7 +105,7 @@ class Watches:
 
     async def _tell(self, subject: str, message: Msg) -> None:
         feed = self._feeds.get(subject)
-        if feed is None:
+        if feed is None or not feed.is_news(message.data):
             return
         if tracing_enabled() and (found := _TRACEPARENT.search(message.data)):
             with span("gateway.notify", found.group().decode(), "consumer", {"clients": len(feed.listeners)}):

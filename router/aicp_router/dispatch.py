@@ -140,7 +140,7 @@ class Dispatch:
             NotFound: the named agent or the parent is not there.
             Forbidden: the named agent does not take work from the requester.
             Conflict: the idempotency key stands for something else, or the parent has ended.
-            Busy: the queues of all who could do it are full.
+            Busy: the queues of all who could do it are full, or have as many tasks of the requester as they take.
             InvalidArgument: the requester named itself.
         """
         tenant = envelope.principal.tenant
@@ -198,6 +198,7 @@ class Dispatch:
             tenant,
             self._new_task(envelope, order, choice),
             queue_cap=self.settings.queue_cap,
+            requester_cap=self.settings.requester_cap,
             retention_ms=self.retention_ms,
         )
         match made.outcome:
@@ -206,6 +207,12 @@ class Dispatch:
                 raise Busy(
                     f"the queue of {names} is full: {self.settings.queue_cap} tasks wait there",
                     hint="try again later, or ask for other capabilities",
+                )
+            case "share":
+                raise Busy(
+                    f"{envelope.principal.agent} has as many tasks in the queue of {made.agent} as one requester may:"
+                    f" {self.settings.requester_cap} of {self.settings.queue_cap}",
+                    hint="wait until some of these tasks are taken, cancel some, or ask for other capabilities",
                 )
             case "known" | "other":
                 return _known(made, await self.registry.agents(tenant, max_age_s=PICTURE_S))

@@ -12,7 +12,6 @@ import importlib.util
 import json
 import os
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import OrderedDict
@@ -24,6 +23,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
+
+from aicp_router.timed_http import TooLong, fetch
 
 Vectors = NDArray[np.float32]
 """[texts, dimensions], each row of length 1."""
@@ -125,7 +126,7 @@ class OpenAICompatible:
     Args:
         url: all of it, for instance `https://example.com/v1/embeddings`.
         key: sent as a bearer token, when there is one.
-        timeout_s: how long one call may take.
+        timeout_s: how long one call may take, from connecting to the last byte.
 
     Raises:
         EmbeddingFailed: the URL is not one of http or https.
@@ -151,38 +152,22 @@ class OpenAICompatible:
         body = json.dumps({"model": self._model, "input": [text[:MAX_CHARS] or " " for text in texts]}).encode()
         request = urllib.request.Request(self._url, body, self._headers)  # noqa: S310 - the scheme was checked
         try:
-            with _opener.open(request, timeout=self._timeout_s) as response:
-                answer = json.loads(self._read(response))
+            answer = json.loads(fetch(request, timeout_s=self._timeout_s, most_bytes=_MOST_BYTES))
             rows = sorted(answer["data"], key=lambda row: row["index"])
             return _unit(np.array([row["embedding"] for row in rows], np.float32), len(texts))
         except urllib.error.HTTPError as error:
             # What it says in words is its own, and may hold the key.
             raise EmbeddingFailed(f"embeddings from {self._url}: HTTP {error.code}") from error
         except OSError as error:
+            if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
+                raise EmbeddingFailed(f"embeddings from {self._url}: no answer within {self._timeout_s:g} s") from error
             raise EmbeddingFailed(f"embeddings from {self._url}: {error}") from error
+        except TooLong as error:
+            raise EmbeddingFailed(f"embeddings from {self._url}: {error}") from error
+        except http.client.HTTPException as error:
+            raise EmbeddingFailed(f"embeddings from {self._url}: the answer is no HTTP ({error!r})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise EmbeddingFailed(f"embeddings from {self._url}: the answer is no list of embeddings") from error
-
-    def _read(self, response: http.client.HTTPResponse) -> bytes:
-        """The answer, in pieces: the timeout of a socket is one for each of them."""
-        until, found = time.monotonic() + self._timeout_s, bytearray()
-        while piece := response.read1(65_536):
-            found += piece
-            if len(found) > _MOST_BYTES:
-                raise EmbeddingFailed(f"embeddings from {self._url}: the answer has more than {_MOST_BYTES} bytes")
-            if time.monotonic() > until:
-                raise EmbeddingFailed(f"embeddings from {self._url}: no answer within {self._timeout_s:.0f} s")
-        return bytes(found)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would take the key to wherever it points."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(_NoRedirect)
 
 
 class Cached:

@@ -1,7 +1,5 @@
 """An agent's inbox as it is told of it: the line at the end of a tool's result, and the one that greets it."""
 
-from collections.abc import Sequence
-
 from pydantic import BaseModel
 
 from aicp_common.envelope import Envelope, Principal
@@ -41,7 +39,7 @@ def hint(found: Waiting) -> str:
     """One line for an agent that has just called some other tool; empty when nothing waits."""
     if not found.count:
         return ""
-    return f"inbox: {found.count} waiting (from {_named(found.requesters)}; {_way(found)})"
+    return f"inbox: {found.count} waiting ({_named(found)}; {_way(found)})"
 
 
 def greeting(found: Waiting, held: Desk) -> str:
@@ -54,7 +52,7 @@ def greeting(found: Waiting, held: Desk) -> str:
         )
     if found.count:
         wait = "task waits" if found.count == 1 else "tasks wait"
-        said.append(f"{found.count} {wait} for you (from {_named(found.requesters)}): {_way(found)}.")
+        said.append(f"{found.count} {wait} for you ({_named(found)}): {_way(found)}.")
     return " ".join(said)
 
 
@@ -104,9 +102,14 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         return Hint(text=greeting(found, await holding.desk(dispatch.redis, who.tenant, who.agent)))
 
 
-def _named(requesters: Sequence[str]) -> str:
+def _named(found: Waiting) -> str:
+    """Who asked. Behind a long queue's first tasks may stand others."""
     # Names are ids, so none of them can look like a part of the sentence.
-    return ", ".join(requesters[:_NAMES]) + (" and others" if len(requesters) > _NAMES else "")
+    names = ", ".join(found.requesters[:_NAMES]) + (" and others" if len(found.requesters) > _NAMES else "")
+    looked_at = len(found.task_ids)
+    if looked_at == found.count:
+        return f"from {names}"
+    return f"the first {looked_at} from {names}" if looked_at else "from others"
 
 
 def _way(found: Waiting) -> str:

@@ -118,8 +118,8 @@ class Experience:
         """For whom each was done, as a hash: it is only compared, within this process."""
         self._named: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self._embedded: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
-        self._weights: Floats = np.ones((capacity, 2))
-        """Of each outcome its weight and its certainty, up to 1."""
+        self._weights: Floats = np.ones(capacity)
+        self._certainties: Floats = np.ones(capacity)
         self._numbers: dict[int, int] = {}
         """The slot of each outcome that is kept, by its number."""
         self._number_of = [0] * capacity
@@ -189,7 +189,8 @@ class Experience:
         self._messages.put(slot, terms)
         self._at[slot] = outcome.at
         self._rewards[slot] = reward
-        self._users[slot], self._named[slot], self._weights[slot] = said.user, said.is_named, (weight, certainty)
+        self._users[slot], self._named[slot] = said.user, said.is_named
+        self._weights[slot], self._certainties[slot] = weight, certainty
         self._numbers[self._count] = slot
         self._number_of[slot] = self._count
         self._fit(slot, row, expected, itself)
@@ -224,8 +225,9 @@ class Experience:
             *(row, int(self._users[slot]), bool(self._rewards[slot] > 0), bool(self._named[slot])),
             at=float(self._at[slot]),
         )
-        weights = self._weigh(said, slots[embedded], near[embedded] / itself)
-        self._weights[slot] = np.minimum(self._weights[slot], weights)
+        weight, certainty = self._weigh(said, slots[embedded], near[embedded] / itself)
+        self._weights[slot] = min(self._weights[slot], weight)
+        self._certainties[slot] = min(self._certainties[slot], certainty)
         self._fit(slot, row, self._quality(slots, near, rows), itself)
         self._embedded[slot] = True
         self._vectors.put(slot, vector)
@@ -249,7 +251,7 @@ class Experience:
         for place, agent in enumerate(touched):
             self._agents[slot, place] = agent
             error = (reward if agent == row else 0.0) - expected[agent]
-            self._coefficients[slot, place] = error / (itself + _RIDGE / self._weights[slot, 0])
+            self._coefficients[slot, place] = error / (itself + _RIDGE / self._weights[slot])
 
     def _weigh(self, said: _Said, slots: Rows, near: Floats) -> tuple[float, float]:
         """The weight and the certainty of an outcome.
@@ -288,7 +290,7 @@ class Experience:
                 of those that are kept, which says little as long as they are few.
         """
         slots, near = self._near(terms, now, vector, centre)
-        mass = float(near @ self._weights[slots, 1])
+        mass = float(near @ self._certainties.take(slots))
         return Estimate(self._quality(slots, near, rows), mass / (mass + _PRIOR_MASS))
 
     def _near(

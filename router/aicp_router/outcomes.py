@@ -2,7 +2,8 @@
 
 `outcomes` (stream, after the tenant's prefix; the newest `OUTCOME_CAP`): `agent`, `message` (how it begins), `what`
 (`completed`, `failed`, `declined`, `lapsed`, `ignored`, or `rated`), `ms` (from the claim to then), `score` (of a
-rating).
+rating), `user` (for whom the task was asked), `named` (1 when its requester named the agent). Older entries have
+neither of the last two.
 """
 
 from collections.abc import Sequence
@@ -40,4 +41,6 @@ def _outcome(id: str, fields: dict[str, str]) -> Outcome:
         reward=float(fields["score"]) if rated else REWARDS[fields["what"]],
         at=int(id.partition("-")[0]) / 1000,
         duration_s=None if rated or not fields["ms"] else int(fields["ms"]) / 1000,
+        user=fields.get("user", ""),
+        named=fields.get("named") == "1",
     )

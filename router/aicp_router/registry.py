@@ -299,7 +299,13 @@ class Registry:
 
     async def on_presence(self, message: Msg) -> None:
         """What a gateway says: who is connected to it, and whose last connection closed."""
-        said = msgspec.json.decode(message.data, type=_Presence)
+        try:
+            await self._note_presence(msgspec.json.decode(message.data, type=_Presence))
+        except Unavailable as error:
+            # Gateways say it again every few seconds, and who is not named any more goes offline by itself.
+            log.debug("presence is noted later: %s", error)
+
+    async def _note_presence(self, said: "_Presence") -> None:
         for tenant, names in _by_tenant(said.agents).items():
             await self._tenants.remember(tenant)
             await agent_scripts.see(self._redis, tenant, names)

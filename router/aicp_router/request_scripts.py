@@ -22,7 +22,7 @@ _CREATE = task_script(
         *("task_id", "idempotency", "fingerprint", "kind", "requester", "user", "scopes", "message", "priority"),
         *("context", "keys", "capabilities", "input", "parent", "step", "candidates", "load_weight", "named"),
         *("excluded", "attempts", "react_ms", "lease_ms", "deadline_in_ms", "offset_ms", "queue_cap", "retention_ms"),
-        *("about", "traceparent", "spread_ms"),
+        *("about", "traceparent", "spread_ms", "requester_cap"),
     ],
     turns.LUA
     + """
@@ -54,7 +54,7 @@ if parent ~= '' then
   deadline = math.min(deadline, tonumber(f[3]))
 end
 -- The fit was worked out before, how much each has to do is known here: see `desk.pick`.
-local names, desks, best, cap = {}, {}, nil, tonumber(queue_cap)
+local names, desks, best, cap, share, mine = {}, {}, nil, tonumber(queue_cap), tonumber(requester_cap), nil
 for name, fit, slots, pace, online in string.gmatch(candidates, '(%S+) (%S+) (%S+) (%S+) (%S+)') do
   names[#names + 1] = name
   desks[#desks + 1] = {name = name, fit = tonumber(fit), slots = tonumber(slots), pace = tonumber(pace),
@@ -74,10 +74,14 @@ for n, has in ipairs(redis.call('HMGET', prefix .. ':loads', unpack(names))) do
   end
   desk.worth = desk.fit + tonumber(load_weight) * room
   desk.left = left[n]
-  desk.closed = desk.left or has >= cap and redis.call('ZCARD', prefix .. ':queue:' .. desk.name) >= cap
+  local full = has >= cap and redis.call('ZCARD', prefix .. ':queue:' .. desk.name) >= cap
+  -- What one requester has there leaves room for others. Only here: what was accepted once is not turned away.
+  local its = has >= share and tonumber(redis.call('HGET', prefix .. ':queued:' .. desk.name, requester) or 0) or 0
+  desk.closed = desk.left or full or its >= share
+  if desk.closed and not desk.left and not full then mine = mine or desk.name end
   if not desk.closed and (not best or desk.worth > best.worth) then best = desk end
 end
-if not best then return {'full', '', '', names[1]} end
+if not best then return {mine and 'share' or 'full', '', '', mine or names[1]} end
 if best.online and not best.free then
   local free
   for _, desk in ipairs(desks) do
@@ -183,7 +187,8 @@ class Created:
 
     outcome: str
     """`created`, `known` (this id or idempotency key was there), `other` (the key stands for something else), `full`,
-    `left` (the agent has left), `no_parent`, `parent_ended`, `many_children`."""
+    `share` (nobody has room, and at the agent only the requester's own tasks are too many), `left` (the agent has
+    left), `no_parent`, `parent_ended`, `many_children`."""
     task_id: str
     state: str
     agent: str
@@ -206,10 +211,22 @@ def candidate(agent: str, fit: float = 1.0, slots: int = 1, pace: float = 1.0, *
     return f"{agent} {fit:.6f} {slots} {pace:.4f} {int(online)}"
 
 
-async def create(redis: Redis, tenant: str, new: NewTask, *, queue_cap: int, retention_ms: int) -> Created:
-    """Write a task and put it into its agent's queue. Safe to repeat with the same task id."""
+async def create(
+    redis: Redis, tenant: str, new: NewTask, *, queue_cap: int, requester_cap: int, retention_ms: int
+) -> Created:
+    """Write a task and put it into its agent's queue. Safe to repeat with the same task id.
+
+    Args:
+        redis: The store.
+        tenant: Whose.
+        new: The task.
+        queue_cap: How many tasks may wait for one agent.
+        requester_cap: How many of them may be of one requester.
+        retention_ms: How long the task is kept when it has ended.
+    """
     fields = msgspec.structs.asdict(new)
-    return Created(*await _CREATE(redis, tenant, queue_cap=queue_cap, retention_ms=retention_ms, **fields))
+    caps = {"queue_cap": queue_cap, "requester_cap": requester_cap}
+    return Created(*await _CREATE(redis, tenant, retention_ms=retention_ms, **caps, **fields))
 
 
 _SEEN = task_script(

@@ -86,6 +86,7 @@ class Semantics:
         self.everyday: Vector | None = None
         """The middle of everyday messages (`everyday.py`); None until the embedder worked once."""
         self._said_away = False
+        self._has_worked = False
         self._pause_s = _FIRST_PAUSE_S
         """Before the next try; longer and longer until it has embedded what it was asked for."""
         self._queue: dict[str, _Wanted] = {}
@@ -131,16 +132,21 @@ class Semantics:
                 await self._try(source)
             except EmbeddingFailed as error:
                 self._say_away(error)
-        if self._said_away:
-            log.warning("embeddings are back", extra={"embedder": source.name})
-        self._said_away = False
+        if self._said_away or not self._has_worked:
+            say = log.warning if self._said_away else log.info
+            say(
+                "embeddings are back" if self._has_worked else "embeddings are to be had",
+                extra={"embedder": source.name},
+            )
+        self._said_away, self._has_worked = False, True
 
     async def _try(self, source: Source) -> None:
         plain = self._plain
         if plain is None:
             plain = self._plain = await self._beside(source.load, _BACKGROUND_NICENESS)
             self._embedder = Cached(plain, _KEPT)
-            log.info("embeddings are loaded", extra={"embedder": source.name})
+            says = "a service will be asked for embeddings" if source.name == "url" else "the model is loaded"
+            log.info(says, extra={"embedder": source.name})
         self.everyday = await self._beside(lambda: _middle(plain), _BACKGROUND_NICENESS)
         self._works = True
         EMBEDDER_READY.set(1)

@@ -1,5 +1,6 @@
 """What the router reads from the environment."""
 
+import math
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -28,6 +29,8 @@ class RouterSettings(Settings):
     """How many claims a task gets before it has failed."""
     queue_cap: int = Field(1000, ge=1, le=100_000)
     """Tasks that may wait for one agent."""
+    queue_share: float = Field(0.5, gt=0, le=1)
+    """The share of these that one requester may have there, so that there is room for others."""
     agent_cap: int = Field(10_000, ge=1, le=100_000)
     """Profiles of one tenant."""
     agent_retention_s: float = Field(30 * 86400.0, ge=60, le=365 * 86400)
@@ -49,6 +52,11 @@ class RouterSettings(Settings):
     """Its bearer token."""
     embedding_budget_ms: int = Field(150, ge=1, le=10_000)
     """How long a decision that is in doubt waits for the embedding of its message."""
+
+    @property
+    def requester_cap(self) -> int:
+        """Tasks of one requester that may wait for one agent."""
+        return math.ceil(self.queue_cap * self.queue_share)
 
     @property
     def weights(self) -> Weights:

@@ -179,6 +179,7 @@ local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'traceparent', 'of
 if not f[1] or ended(f[1]) then
   -- Its record has expired, or it ended by a way that could not reach this queue.
   redis.call('ZREM', prefix .. ':queue:' .. agent, task_id)
+  recount(agent)
   count(agent)
 end
 if f[1] ~= 'submitted' or f[2] ~= agent then return 0 end

@@ -16,7 +16,7 @@ Keys of a tenant, after its prefix:
   on to another agent), `orphans` (sorted set: ended tasks whose children still have to end);
 - `asked:AGENT` (list: the last tasks that an agent asked for by itself, newest first; steps are not in it);
 - `outcomes` (stream, see `outcomes`), `learned:AGENT` (how many of an agent's came into it, for a minute);
-  `turns:AGENT` (hash, see `turns`);
+  `turns:AGENT` (hash, see `turns`); `queued:AGENT` (hash: requester to how many of its tasks are in the queue);
 - `idem:DIGEST` (string: task id and fingerprint of an idempotency key, for 24 h).
 
 Texts of users are stored as they came and never decoded here; of a profile it is read who that agent works for. What a
@@ -69,10 +69,38 @@ local function count(agent)
     redis.call('DEL', prefix .. ':turns:' .. agent)
   end
 end
+-- Count anew how many tasks each requester has in an agent's queue: where nobody has yet, and where it is not known
+-- any more whose task has gone.
+local function recount(agent)
+  local queued = prefix .. ':queued:' .. agent
+  redis.call('DEL', queued)
+  for _, id in ipairs(redis.call('ZRANGE', prefix .. ':queue:' .. agent, 0, -1)) do
+    local requester = redis.call('HGET', task(id), 'requester')
+    if requester then redis.call('HINCRBY', queued, requester, 1) end
+  end
+end
+-- Take a task, the record of which is there, out of an agent's queue, if it is in it.
+local function dequeue(id, agent)
+  local queue, queued = prefix .. ':queue:' .. agent, prefix .. ':queued:' .. agent
+  if redis.call('ZREM', queue, id) == 0 then return end
+  if redis.call('EXISTS', queue) == 0 then
+    redis.call('DEL', queued)
+    return
+  end
+  local requester = redis.call('HGET', task(id), 'requester')
+  if redis.call('HINCRBY', queued, requester, -1) <= 0 then redis.call('HDEL', queued, requester) end
+end
 -- Let a task wait for an agent. A guest that has gone meanwhile counts as seen long ago, so that the sweep finds here
 -- what came too late.
 local function enqueue(id, agent, score)
-  redis.call('ZADD', prefix .. ':queue:' .. agent, score, id)
+  if redis.call('ZADD', prefix .. ':queue:' .. agent, score, id) == 1 then
+    local queued = prefix .. ':queued:' .. agent
+    if redis.call('EXISTS', queued) == 1 then
+      redis.call('HINCRBY', queued, redis.call('HGET', task(id), 'requester'), 1)
+    else
+      recount(agent)
+    end
+  end
   redis.call('HSET', task(id), 'queued_ms', int(now_ms()), 'seen_ms', '')
   if string.sub(agent, 1, #'GUEST_PREFIX') == 'GUEST_PREFIX' then
     redis.call('ZADD', prefix .. ':presence', 'NX', 0, agent)
@@ -113,11 +141,11 @@ local function learn(id, agent, what, now, score)
     if count == 1 then redis.call('PEXPIRE', learned, 60000) end
     if count > OUTCOMES_A_MINUTE then return end
   end
-  local f = redis.call('HMGET', task(id), 'message', 'claimed_ms')
+  local f = redis.call('HMGET', task(id), 'message', 'claimed_ms', 'user', 'named')
   if not f[1] then return end
   redis.call('XADD', prefix .. ':outcomes', 'MAXLEN', '~', OUTCOME_CAP, '*', 'agent', agent,
     'message', string.sub(f[1], 1, OUTCOME_BYTES), 'what', what, 'ms', f[2] and int(now - tonumber(f[2])) or '',
-    'score', score or '')
+    'score', score or '', 'user', f[3] or '', 'named', f[4] or '')
 end
 -- From now on its agent has so long to take a task before it is passed on: as it said, or as the task says.
 local function expect(id, agent, now)
@@ -132,7 +160,7 @@ local function release(id, agent)
   redis.call('ZREM', prefix .. ':reacts', id)
   redis.call('HDEL', task(id), 'lease_until_ms', 'answered')
   if agent == '' then return end
-  redis.call('ZREM', prefix .. ':queue:' .. agent, id)
+  dequeue(id, agent)
   redis.call('SREM', prefix .. ':working:' .. agent, id)
   count(agent)
 end

@@ -45,7 +45,7 @@ for n = 1, #left, 2 do
   local f = redis.call('HMGET', t, unpack(read))
   if f[1] == 'working' and f[2] == agent and f[3] == '1' then
     emit('task', id, 'claimed', change(agent, f[6], 'working'), traceparent)
-    redis.call('ZREM', queue, id)
+    dequeue(id, agent)
     redis.call('HSET', t, 'updated_ms', int(now), 'redelivered', 1)
     redis.call('HDEL', t, 'answered')
     lease(id, now, f[5])
@@ -79,7 +79,7 @@ if mine ~= '' then
   emit('task', id, 'claimed', change(agent, attempt, 'working'), traceparent)
   withdraw(id, f[8])
   for _, other in ipairs(refused) do redis.call('ZREM', offers, other) end
-  redis.call('ZREM', prefix .. ':queue:' .. f[2], id)
+  dequeue(id, f[2])
   redis.call('ZREM', prefix .. ':reacts', id)
   redis.call('SADD', working, id)
   redis.call('HSET', t, 'state', 'working', 'agent', agent, 'attempt', attempt, 'updated_ms', int(now),
@@ -99,7 +99,10 @@ end
 -- What ended by a way that could not reach this queue: its record has expired.
 for _, id in ipairs(gone) do redis.call('ZREM', queue, id) end
 for _, id in ipairs(refused) do redis.call('ZREM', offers, id) end
-if #gone > 0 then count(agent) end
+if #gone > 0 then
+  recount(agent)
+  count(agent)
+end
 return {{}, {}, #left < 64 and #left / 2 - #gone or redis.call('ZCARD', queue), full and 'full' or '', registered, ''}
 """.replace("RECORD", "do " + _RECORD.strip() + " end"),
 )
@@ -154,7 +157,8 @@ _GIVE_BACK = task_script(
     ["task_id", "agent", "attempt"],
     """
 local t = task(task_id)
-local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'attempts', 'score', 'redelivered', 'traceparent')
+local f = redis.call('HMGET', t, 'state', 'agent', 'attempt', 'attempts', 'score', 'redelivered', 'traceparent',
+  'holders')
 if f[1] ~= 'working' or f[2] ~= agent or f[3] ~= attempt then return 0 end
 local now = now_ms()
 if f[6] == '1' then
@@ -167,6 +171,9 @@ else
   release(task_id, agent)
   -- The number is spent, the chance is not.
   redis.call('HSET', t, 'state', 'submitted', 'attempts', tonumber(f[4]) + 1, 'updated_ms', int(now))
+  -- Who was given nothing held nothing; whoever held it before stands in front.
+  local before = string.match(f[8], '^(.*),')
+  if before then redis.call('HSET', t, 'holders', before) else redis.call('HDEL', t, 'holders') end
   enqueue(task_id, agent, f[5])
   expect(task_id, agent, now)
   note(task_id, now, 'not_delivered', agent, attempt, '')

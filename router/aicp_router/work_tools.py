@@ -126,7 +126,6 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
                 await news.tell(_NOTHING_YET)
             return found
 
-        await registry.see(tenant, me)
         try:
             await waiters.until(subjects.agent(tenant, me), look, wait_for(envelope, asked.wait_s))
             while claims.records and len(claims.records) < asked.max and claims.size < MAX_DELIVERY_BYTES:

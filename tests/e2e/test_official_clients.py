@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import secrets
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from tests.support.processes import GatewayProcess
+from tests.support.processes import GatewayProcess, ServiceProcess
 
 ROOT = Path(__file__).parents[2]
 MCP1_PYTHON = ROOT / ".venv-mcp1" / "bin" / "python"
@@ -143,10 +145,20 @@ def test_sdk_1_over_websocket_hands_work_from_alice_to_bob(hub: GatewayProcess) 
     assert seen["updated"] == seen["uri"]
 
 
+async def registered(hub: GatewayProcess) -> set[str]:
+    """The names of all agents that have a profile."""
+    async with Client(f"{hub.http_url}?agent=onlooker") as onlooker:
+        listed = await call(onlooker, "list_agents", limit=200)
+    assert listed["total"] <= 200
+    return {agent["agent"] for agent in listed["agents"]}
+
+
 @pytest.mark.parametrize("example", ["basic_routing.py", "collaboration.py"])
-def test_the_examples_run_again_and_again(hub: GatewayProcess, example: str) -> None:
+async def test_the_examples_run_again_and_again_and_leave_no_agent_behind(hub: GatewayProcess, example: str) -> None:
+    before = await registered(hub)
     for _ in range(2):
-        done = subprocess.run(
+        done = await asyncio.to_thread(
+            subprocess.run,
             [sys.executable, str(ROOT / "examples" / example), "--url", hub.http_url],
             capture_output=True,
             text=True,
@@ -156,3 +168,45 @@ def test_the_examples_run_again_and_again(hub: GatewayProcess, example: str) -> 
         assert done.returncode == 0, done.stdout + done.stderr
         assert "completed" in done.stdout
         assert "Bob" in done.stdout
+    assert await registered(hub) == before
+
+
+@pytest.mark.parametrize(
+    ("example", "stands_still", "line"),
+    [
+        ("basic_routing.py", "statehub", "Bob     joined the network"),
+        ("collaboration.py", "orchestrator", "Alice   asks both at once"),
+    ],
+)
+async def test_an_example_that_is_stopped_with_ctrl_c_leaves_no_agent_behind(
+    hub: GatewayProcess, request: pytest.FixtureRequest, example: str, stands_still: str, line: str
+) -> None:
+    service: ServiceProcess = request.getfixturevalue(stands_still)
+    assert service.process.popen is not None
+    before = await registered(hub)
+    # It cannot get to its own end meanwhile.
+    os.kill(service.process.popen.pid, signal.SIGSTOP)
+    try:
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-u", str(ROOT / "examples" / example), "--url", hub.http_url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert running.stdout is not None
+        try:
+            async with asyncio.timeout(30):
+                while not (said := await running.stdout.readline()).startswith(line.encode()):
+                    assert said, "it ended early"
+                assert len(await registered(hub) - before) == (1 if example == "basic_routing.py" else 2)
+                running.send_signal(signal.SIGINT)
+                rest = await running.stdout.read()
+                assert await running.wait() == 1, rest
+            assert rest.splitlines()[-1] == b"stopped", rest
+            assert b"Traceback" not in rest
+        finally:
+            if running.returncode is None:
+                running.kill()
+                await running.wait()
+    finally:
+        os.kill(service.process.popen.pid, signal.SIGCONT)
+    assert await registered(hub) == before

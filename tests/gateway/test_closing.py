@@ -63,6 +63,27 @@ async def test_a_gateway_that_stops_says_so_and_lets_nobody_hang(own: GatewayPro
     assert "Traceback" not in own.process.output()
 
 
+async def test_a_gateway_that_stops_tells_how_many_calls_were_in_flight(own: GatewayProcess, alice: RawClient) -> None:
+    mark = secrets.token_hex(4)
+    async with (
+        RawClient.connect(own.ws_url, "bob") as raw,
+        HttpClient(f"{own.http_url}?agent=bob") as client,
+    ):
+        await raw.initialize()
+        for id in (1, 2):
+            await raw.send(call_of("play", id, steps=[["write", f"began {id} {mark}"], ["sleep", 30]]))
+        arguments = {"steps": [["write", f"began 3 {mark}"], ["sleep", 30]]}
+        posting = asyncio.create_task(
+            client.ask(client.stateless("tools/call", {"name": "play", "arguments": arguments}))
+        )
+        for id in (1, 2, 3):
+            await alice.call("wait_for_log", entry=f"began {id} {mark}")
+        assert await asyncio.to_thread(own.process.stop, PATIENCE_S) == 0
+        assert (await posting).json()["result"]["isError"] is True
+    lines = [json.loads(line) for line in own.process.output().splitlines() if line.startswith("{")]
+    assert [line["calls_in_flight"] for line in lines if "connections are closed" in line["message"]] == [3]
+
+
 async def test_a_call_that_is_nearly_done_still_has_its_answer_when_the_gateway_stops(own: GatewayProcess) -> None:
     async with HttpClient(f"{own.http_url}?agent=bob") as client:
         message = client.stateless("tools/call", {"name": "sleep", "arguments": {"seconds": 0.5}})

@@ -201,7 +201,10 @@ async def test_health_ready_and_metrics_answer_on_the_public_ports(gateway: Gate
     assert "fixture" in ready.json()["services"]
     await client.initialize()
     await client.call("echo", text="x")
+    failing = {"name": "play", "arguments": {"steps": [["fail", "not now"]]}}
+    assert (await client.request("tools/call", failing))["result"]["isError"] is True
     metrics = (await client.http.get(f"{base}/metrics")).text
     assert 'aicp_gateway_requests_total{called="echo",outcome="ok",transport="http"}' in metrics
+    assert 'aicp_gateway_requests_total{called="play",outcome="tool_error",transport="http"}' in metrics
     assert "alice" not in metrics
     assert (await client.http.get(f"{base}/nothing")).status_code == 404

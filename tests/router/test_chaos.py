@@ -109,7 +109,8 @@ def _nothing_is_left(stored: Stored, ledger: Ledger) -> None:
         assert (fields["state"], int(fields["attempt"]), fields["agent"] or None) == (end.state, end.attempt, end.agent)
     for name in ("leases", "deadlines", "unassigned", "orphans", "reacts", "loads"):
         assert name not in stored.kinds, stored.fields(name)
-    assert stored.named("queue:") | stored.named("working:") | stored.named("offers:") == set()
+    for part in ("queue", "queued", "working", "offers"):
+        assert stored.named(f"{part}:") == set()
 
 
 def _each_task_ended_once(stored: Stored, ledger: Ledger) -> None:

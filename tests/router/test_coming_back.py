@@ -120,7 +120,7 @@ async def test_an_answer_is_had_with_a_full_desk_too(net: Network) -> None:
     ],
 )
 def test_the_line_says_how_what_waits_is_had(ready: int, way: str) -> None:
-    found = Waiting(2, [], ["carol"], ready, [], "")
+    found = Waiting(2, ["t-1", "t-2"], ["carol"], ready, [], "")
     assert hint(found).startswith(f"inbox: 2 waiting (from carol; {way}")
     assert f"(from carol): {way}" in greeting(found, NOTHING)
 

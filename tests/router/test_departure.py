@@ -148,9 +148,8 @@ async def test_a_task_that_comes_when_its_guest_has_just_gone_does_not_wait_for_
         about='{"kind":"task"}',
         traceparent="",
     )
-    assert (
-        await request_scripts.create(redis, quick.tenant, new, queue_cap=10, retention_ms=60_000)
-    ).outcome == "created"
+    caps = {"queue_cap": 10, "requester_cap": 10, "retention_ms": 60_000}
+    assert (await request_scripts.create(redis, quick.tenant, new, **caps)).outcome == "created"
     assert (await quick.claim("bob"))["task_id"] == "t-late"
 
 

@@ -250,6 +250,21 @@ async def test_a_claim_whose_caller_is_gone_waits_for_the_agent_again(net: Netwo
         assert claimed == [task_id]
 
 
+async def test_a_claim_that_was_not_delivered_makes_nobody_a_holder(net: Network) -> None:
+    await net.register("bob", "analysis")
+    task_id = (await net.route("alice", agent="bob", deadline_s=3))["task_id"]
+    for attempt in (1, 2):
+        call = envelope(net.tenant, "bob")
+        reply = await net.bus.call("router", "receive_tasks", call, encode_json({"wait_s": 10}), hands_on=True)
+        assert structured(reply.body)["tasks"][0]["attempt"] == attempt
+        net.bus.acknowledge(reply.receipt, taken=False)
+        await net.until("alice", task_id, lambda task: task["state"] == "submitted")
+    ended = await net.until("alice", task_id, lambda task: task["state"] == "failed")
+    assert (ended["error"]["code"], ended["agent"], ended.get("delivery")) == ("deadline", "bob", None)
+    error = await refused(net.tool("alice", "rate_task", task_id=task_id, score=-1))
+    assert error.code == "conflict"
+
+
 async def test_what_was_handed_in_first_stands_and_the_worker_is_told(net: Network) -> None:
     task = await net.handed_over("alice", "bob")
     await net.submit("bob", task, "first")

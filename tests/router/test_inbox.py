@@ -111,13 +111,18 @@ async def test_who_gets_a_task_that_another_one_declined_is_told(net: Network) -
 
 async def test_more_tasks_than_are_looked_at_are_told_by_their_number(net: Network) -> None:
     await net.register("bob", "work")
-    for _ in range(LOOKED_AT + 2):
+    for _ in range(LOOKED_AT):
         await net.route("alice", agent="bob")
-    assert (await said(net)).startswith(f"inbox: {LOOKED_AT + 2} waiting")
+    assert await said(net) == f"inbox: {LOOKED_AT} waiting (from alice; receive_tasks brings them)"
+    for _ in range(2):
+        await net.route("carol", agent="bob", priority="batch")
+    first = f"the first {LOOKED_AT} from alice"
+    assert await said(net) == f"inbox: {LOOKED_AT + 2} waiting ({first}; receive_tasks brings them)"
     assert await said(net) == ""
-    await net.route("alice", agent="bob")
-    assert (await said(net)).startswith(f"inbox: {LOOKED_AT + 3} waiting")
+    await net.route("carol", agent="bob", priority="batch")
+    assert await said(net) == f"inbox: {LOOKED_AT + 3} waiting ({first}; receive_tasks brings them)"
     assert await said(net) == ""
+    assert f"{LOOKED_AT + 3} tasks wait for you ({first}): " in await said(net, greeting=True)
 
 
 async def test_who_connects_is_told_what_waits_whether_it_knows_or_not(net: Network) -> None:
@@ -155,9 +160,10 @@ async def test_a_result_that_is_handed_in_again_says_it_too(net: Network) -> Non
 
 
 @pytest.mark.parametrize(
-    ("count", "names", "line", "sentence"),
+    ("count", "listed", "names", "line", "sentence"),
     [
         (
+            1,
             1,
             ["a"],
             "1 waiting (from a; receive_tasks brings it)",
@@ -165,14 +171,29 @@ async def test_a_result_that_is_handed_in_again_says_it_too(net: Network) -> Non
         ),
         (
             9,
+            9,
             ["a", "b", "c", "d"],
             "9 waiting (from a, b, c and others; receive_tasks brings them)",
             "9 tasks wait for you (from a, b, c and others): receive_tasks brings them.",
         ),
+        (
+            40,
+            32,
+            ["a", "b", "c", "d"],
+            "40 waiting (the first 32 from a, b, c and others; receive_tasks brings them)",
+            "40 tasks wait for you (the first 32 from a, b, c and others): receive_tasks brings them.",
+        ),
+        (
+            2,
+            0,
+            [],
+            "2 waiting (from others; receive_tasks brings them)",
+            "2 tasks wait for you (from others): receive_tasks brings them.",
+        ),
     ],
 )
-def test_it_is_one_short_line(count: int, names: list[str], line: str, sentence: str) -> None:
-    found = Waiting(count, [], names, count, [], "")
+def test_it_is_one_short_line(count: int, listed: int, names: list[str], line: str, sentence: str) -> None:
+    found = Waiting(count, [f"t-{n}" for n in range(listed)], names, count, [], "")
     assert hint(found) == f"inbox: {line}"
     assert greeting(found, Desk(waiting=count, count=0, held=[])) == sentence
     assert still_waiting(0) == "receive_tasks brings the next one"

@@ -13,6 +13,7 @@ from aicp_common import subjects
 from aicp_common.bus import Bus
 from aicp_common.envelope import encode_json
 from aicp_common.store import OUTBOX_CAP, connect_redis, key
+from aicp_router import sweep_scripts, work_scripts
 from tests.router.conftest import Network, refused
 from tests.support.processes import Backend, ServiceProcess
 
@@ -169,8 +170,9 @@ async def test_when_the_event_log_is_full_nothing_changes_until_it_drains(small:
 
     bob = {"capabilities": ["analysis"], "description": "b"}
     await small.tool("bob", "register_agent", **bob, max_concurrency=3)
-    made = [await small.method("alice", "create_task", message="x", agent="bob", lease_s=600) for _ in range(3)]
+    made = [await small.method("alice", "create_task", message="x", agent="bob", lease_s=600) for _ in range(2)]
     working, asked = [(await small.claim("bob"))["task_id"] for _ in range(2)]
+    made.append(await small.method("alice", "create_task", message="x", agent="bob", lease_s=600))
     await small.tool("bob", "update_task", task_id=asked, attempt=1, question="which?")
     before = await everything()
     fill = "for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'x', '') end return redis.call('XLEN', KEYS[1])"
@@ -206,8 +208,8 @@ async def test_a_lease_that_nobody_asked_to_be_different_is_the_configured_one(s
 
 async def test_a_full_queue_is_said_with_its_agent_and_its_cap(small: Network) -> None:
     await small.register("bob", "analysis")
-    for _ in range(3):
-        await small.route("alice", agent="bob")
+    for requester in ("alice", "alice", "dora"):
+        await small.route(requester, agent="bob")
     for call in (small.route("alice", agent="bob"), small.route("alice", target_capabilities=["analysis"])):
         error = await refused(call)
         assert error.code == "busy"
@@ -215,6 +217,75 @@ async def test_a_full_queue_is_said_with_its_agent_and_its_cap(small: Network) -
         assert "3" in error.message
     await small.register("carol", "analysis")
     assert (await small.route("alice", target_capabilities=["analysis"]))["agent"] == "carol"
+
+
+async def test_one_requester_does_not_get_the_whole_queue_of_an_agent(small: Network, redis: Redis) -> None:
+    await small.register("bob", "analysis")
+    first, _ = [await small.route("mallory", agent="bob") for _ in range(2)]
+    for call in (small.route("mallory", agent="bob"), small.route("mallory", target_capabilities=["analysis"])):
+        error = await refused(call)
+        assert error.code == "busy"
+        assert error.message == "mallory has as many tasks in the queue of bob as one requester may: 2 of 3"
+    # There is room for others, and elsewhere; and again for whoever takes something back.
+    await small.route("alice", agent="bob")
+    await small.tool("mallory", "cancel_task", task_id=first["task_id"])
+    await small.route("mallory", agent="bob")
+    await small.register("carol", "analysis")
+    assert (await small.route("mallory", target_capabilities=["analysis"]))["agent"] == "carol"
+    assert await redis.hgetall(key(small.tenant, "queued", "bob")) == {"mallory": "2", "alice": "1"}
+
+
+async def test_the_same_request_again_is_answered_when_the_share_is_used_up(small: Network) -> None:
+    await small.register("bob", "analysis")
+    made = [await small.route("alice", agent="bob", idempotency_key=name) for name in ("k1", "k2")]
+    assert (await small.route("alice", agent="bob", idempotency_key="k2"))["task_id"] == made[1]["task_id"]
+
+
+async def test_a_task_that_was_accepted_is_never_refused_by_the_share(small: Network, redis: Redis) -> None:
+    held = []
+    await small.register("bob", "analysis", max_concurrency=4)
+    for _ in range(4):
+        await small.route("alice", agent="bob")
+        held.append((await small.claim("bob"))["task_id"])
+    for _ in range(2):
+        await small.route("alice", agent="bob")
+    # bob says nothing more: the sweep gives it back all that it held, and has nobody else for it.
+
+    async def all_wait() -> bool:
+        return await redis.hgetall(key(small.tenant, "queued", "bob")) == {"alice": "6"}
+
+    await eventually(all_wait)
+    assert (await refused(small.route("alice", agent="bob"))).code == "busy"
+    assert [(await small.get("alice", task_id))["state"] for task_id in held] == ["submitted"] * 4
+
+
+async def test_a_queue_from_before_shares_were_counted_is_counted(small: Network, redis: Redis) -> None:
+    await small.register("bob", "analysis")
+    queued = key(small.tenant, "queued", "bob")
+    for _ in range(2):
+        await small.route("alice", agent="bob")
+    await redis.delete(queued)
+    await small.route("dora", agent="bob")
+    assert await redis.hgetall(queued) == {"alice": "2", "dora": "1"}
+
+
+@pytest.mark.parametrize("how", ["a claim", "the sweep"])
+async def test_what_is_gone_from_a_queue_without_a_trace_does_not_count(small: Network, redis: Redis, how: str) -> None:
+    await small.register("bob", "analysis", max_concurrency=1)
+    await small.method("dora", "create_task", message="x", agent="bob", lease_s=600)
+    await small.claim("bob")
+    lost, _ = [(await small.route("alice", agent="bob"))["task_id"] for _ in range(2)]
+    await redis.delete(key(small.tenant, "task", lost))
+    if how == "a claim":
+        got = await work_scripts.claim(
+            redis, small.tenant, agent="bob", unlimited=False, default_slots=1, traceparent=""
+        )
+        assert got.full
+    else:
+        assert not await sweep_scripts.turn_away(
+            redis, small.tenant, task_id=lost, agent="bob", online_ms=0, text="", grace_ms=0
+        )
+    assert await redis.hgetall(key(small.tenant, "queued", "bob")) == {"alice": "1"}
 
 
 async def test_there_are_no_more_profiles_than_allowed(small: Network) -> None:

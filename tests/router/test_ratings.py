@@ -1,6 +1,7 @@
 """Ratings, and the outcomes that routing learns from."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -40,6 +41,46 @@ async def test_each_end_of_an_attempt_is_an_outcome(net: Network, redis: Redis) 
     assert declined.at <= completed.at
     (first_id, _), (second_id, _) = await outcomes.read(redis, net.tenant, after="0-0", count=100)
     assert await outcomes.read(redis, net.tenant, after=first_id, count=100) == [(second_id, completed)]
+
+
+async def test_an_outcome_tells_whose_work_it_was_and_whether_its_agent_was_named(net: Network, redis: Redis) -> None:
+    await net.register("bob", "analysis")
+    await net.route("alice", "find the trend", agent="bob")
+    await net.submit("bob", await net.claim("bob"))
+    await net.route("alice", "find the trend", target_capabilities=["analysis"])
+    task = await net.claim("bob")
+    await net.submit("bob", task)
+    await net.tool("alice", "rate_task", task_id=task["task_id"], score=1)
+    assert [(one.user, one.named) for one in await of(redis, net)] == [
+        ("alice", True),
+        ("alice", False),
+        ("alice", False),
+    ]
+
+
+async def test_an_outcome_that_an_older_router_wrote_is_read(net: Network, redis: Redis) -> None:
+    fields: dict[Any, Any] = {"agent": "bob", "message": "find it", "what": "completed", "ms": "20", "score": ""}
+    await redis.xadd(key(net.tenant, "outcomes"), fields)
+    [outcome] = await of(redis, net)
+    assert (outcome.agent, outcome.duration_s, outcome.user, outcome.named) == ("bob", 0.02, "", False)
+
+
+async def test_three_instant_tasks_for_a_friend_do_not_get_it_the_messages_of_others(net: Network) -> None:
+    await net.register("cleo", "cooking", description="recipes for cakes, bread and soups")
+    await net.register("mate", "errands", description="does errands")
+    for kind in ("chocolate", "cheese", "carrot"):
+        await net.route("mallory", f"bake a {kind} cake for the party", agent="mate")
+        await net.submit("mate", await net.claim("mate"))
+
+    async def learned() -> float:
+        listed = await net.tool("alice", "list_agents", query="bake a strawberry cake for a birthday party")
+        found: dict[str, float] = {one["agent"]: one["match"]["parts"]["learned"] for one in listed["agents"]}
+        return found["mate"]
+
+    # What came of it reaches the index with a picture, and each of these calls takes one.
+    while await learned() <= 0.5:
+        pass
+    assert (await net.route("alice", "bake a strawberry cake for a birthday party"))["agent"] == "cleo"
 
 
 async def test_a_long_message_is_kept_as_it_begins(net: Network, redis: Redis) -> None:

@@ -175,6 +175,20 @@ async def test_a_source_that_is_away_is_told_once_and_used_again_when_it_is_back
         assert router.process.output().count("routing goes on by words alone") == 1
 
 
+async def test_embeddings_are_to_be_had_once_the_service_has_answered(
+    own_net: Network, routers: Callable[..., ServiceProcess], embeddings: EmbeddingService
+) -> None:
+    with embeddings.held():
+        router = routers(**at(embeddings))
+        await asyncio.to_thread(embeddings.wait_for, "")
+        assert "a service will be asked for embeddings" in router.process.output()
+        assert "are to be had" not in router.process.output()
+        assert "loaded" not in router.process.output()
+    await three(own_net, router)
+    assert router.process.output().count("embeddings are to be had") == 1
+    assert "are back" not in router.process.output()
+
+
 async def test_a_router_that_starts_anew_embeds_the_profiles_that_are_there(
     own_net: Network, routers: Callable[..., ServiceProcess], embeddings: EmbeddingService
 ) -> None:
@@ -193,7 +207,7 @@ async def test_what_came_of_a_message_tells_of_others_that_mean_the_same(
     await three(own_net, router)
     for _ in range(3):
         # Only experience says that the musician is the one who bakes well.
-        await own_net.route("alice", "an oven for pizza", agent="mia")
+        await own_net.route("alice", "an oven for pizza", target_capabilities=["mia-work"])
         await own_net.submit("mia", await own_net.claim("mia"))
     await own_net.tool("alice", "list_agents")
     await asyncio.to_thread(embeddings.wait_for, "an oven for pizza")
@@ -236,7 +250,7 @@ async def test_without_embeddings_the_words_decide_alone(
 async def test_messages_at_once_share_calls(embeddings: EmbeddingService) -> None:
     semantics = Semantics(source(embeddings.url, model="small"), 10.0)
     await semantics.load()
-    before = embeddings.calls
+    before, known = embeddings.calls, len(embeddings.asked)
     with embeddings.held():
         wanted = [asyncio.create_task(semantics.of_message(f"message {number}")) for number in range(4)]
         wanted += [asyncio.create_task(semantics.of_message("message 3")) for _ in range(3)]
@@ -247,7 +261,7 @@ async def test_messages_at_once_share_calls(embeddings: EmbeddingService) -> Non
     vectors = await asyncio.gather(*wanted)
     assert all(vector is not None for vector in vectors)
     assert embeddings.calls - before <= 6
-    assert sorted(embeddings.asked[1:]) == sorted(
+    assert sorted(embeddings.asked[known:]) == sorted(
         [*(f"message {number}" for number in range(4)), *(f"later {number}" for number in range(20))]
     )
     await semantics.close()

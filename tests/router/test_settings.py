@@ -28,6 +28,22 @@ def test_weights_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert read(monkeypatch, ROUTING_WEIGHTS="load=0.3,speed=0.1").weights == Weights(load=0.3, speed=0.1)
 
 
+@pytest.mark.parametrize(
+    ("variables", "tasks"),
+    [
+        ({}, 500),
+        ({"QUEUE_CAP": "3"}, 2),
+        ({"QUEUE_CAP": "1"}, 1),
+        ({"QUEUE_SHARE": "1"}, 1_000),
+        ({"QUEUE_SHARE": "0.0001"}, 1),
+    ],
+)
+def test_one_requester_gets_a_share_of_a_queue(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], tasks: int
+) -> None:
+    assert read(monkeypatch, **variables).requester_cap == tasks
+
+
 @pytest.mark.parametrize("value", ["loads=1", "load=-0.1", "load=much", "load 1"])
 def test_wrong_weights_are_told_with_what_is_allowed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     with pytest.raises(SettingsError, match=f"ROUTING_WEIGHTS: was '{value}'; allowed: ") as told:

@@ -42,6 +42,8 @@ TENANT = "machine"
 AGENTS = ("ann", "bob", "guest-1")
 REQUESTERS = ("rita", "rob")
 QUEUE_CAP = 4
+REQUESTER_CAP = 3
+CAPS = {"queue_cap": QUEUE_CAP, "requester_cap": REQUESTER_CAP}
 FAR_MS = 10_000_000
 """So far away that it does not come in a test."""
 NEAR_MS = 300_000
@@ -230,9 +232,9 @@ class TaskMachine(RuleBasedStateMachine):
         seen = self.run(request_scripts.seen(self.redis, TENANT, order.idempotency, order.fingerprint))
         assert seen == (Created(*found) if found else None)
         expected = self.model.create(
-            task, order.candidates, order.load_weight, order.idempotency, order.fingerprint, QUEUE_CAP
+            task, order.candidates, order.load_weight, order.idempotency, order.fingerprint, **CAPS
         )
-        made = self.run(request_scripts.create(self.redis, TENANT, new, queue_cap=QUEUE_CAP, retention_ms=RETENTION_MS))
+        made = self.run(request_scripts.create(self.redis, TENANT, new, retention_ms=RETENTION_MS, **CAPS))
         assert made == Created(*expected)
         if made.outcome == "created":
             record = key(TENANT, "task", id)
@@ -635,6 +637,8 @@ class TaskMachine(RuleBasedStateMachine):
         alive = list(model.alive())
         for agent in AGENTS:
             assert list(stored.scores(f"queue:{agent}")) == [task.id for task in model.queue(agent)]
+            queued = {name: int(count) for name, count in stored.fields(f"queued:{agent}").items()}
+            assert queued == model.queued(agent)
             assert stored.members(f"working:{agent}") == model.working(agent)
             assert list(stored.scores(f"offers:{agent}")) == [task.id for task in model.offers(agent)]
         assert stored.fields("loads") == {agent: str(load) for agent, load in model.loads().items()}
@@ -662,11 +666,12 @@ class TaskMachine(RuleBasedStateMachine):
 
     def _nothing_else(self, stored: Stored) -> None:
         """No queue of an agent that is not there, no part of a task that is not there."""
-        assert (stored.named("queue:") | stored.named("working:") | stored.named("offers:")) <= set(AGENTS)
+        for part in ("queue", "queued", "working", "offers"):
+            assert stored.named(f"{part}:") <= set(AGENTS)
         assert {name.partition(":")[0] for name in stored.named("task:")} == set(self.model.tasks)
         known = {"task", "queue", "working", "asked", "idem", "loads", "leases", "deadlines", "unassigned", "orphans"}
         known |= {"slots", "patience", "agents", "presence", "seen", "reacts", "outbox", "outcomes", "offers"}
-        known |= {"turns", "learned", "left"}
+        known |= {"turns", "learned", "left", "queued"}
         assert {name.partition(":")[0] for name in stored.kinds} <= known
 
 

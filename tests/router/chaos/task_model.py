@@ -151,6 +151,10 @@ class Model:
         """What waits for an agent, in order."""
         return sorted((task for task in self.tasks.values() if task.queued and task.agent == agent), key=_place)
 
+    def queued(self, agent: str) -> Counter[str]:
+        """How much of that is of each requester."""
+        return Counter(task.requester for task in self.queue(agent))
+
     def offers(self, agent: str) -> list[Task]:
         """What waits for others and is offered to an agent, in order."""
         found = (task for task in self.tasks.values() if agent in task.offered and agent not in task.refused)
@@ -199,7 +203,15 @@ class Model:
     # Those who ask.
 
     def create(
-        self, task: Task, candidates: list[Candidate], load_weight: float, key: str, fingerprint: str, cap: int
+        self,
+        task: Task,
+        candidates: list[Candidate],
+        load_weight: float,
+        key: str,
+        fingerprint: str,
+        *,
+        queue_cap: int,
+        requester_cap: int,
     ) -> tuple[str, str, str, str, int, int]:
         """Outcome, task id, state, agent, how much the agent had to do before, and to how many others it is offered."""
         if same := self.tasks.get(task.id):
@@ -216,13 +228,16 @@ class Model:
         if task.named and candidates[0].agent in self.left:
             return "left", "", "", candidates[0].agent, 0, 0
         here = [candidate for candidate in candidates if candidate.agent not in self.left]
-        not_full = [candidate for candidate in here if len(self.queue(candidate.agent)) < cap]
+        not_full = [candidate for candidate in here if len(self.queue(candidate.agent)) < queue_cap]
+        open_ = [candidate for candidate in not_full if self.queued(candidate.agent)[task.requester] < requester_cap]
         if not not_full:
             return "full", "", "", candidates[0].agent, 0, 0
+        if not open_:
+            return "share", "", "", not_full[0].agent, 0, 0
         loads = {candidate.agent: self.loads().get(candidate.agent, 0) for candidate in candidates}
-        best = max(not_full, key=lambda c: c.worth(loads[c.agent], load_weight))
+        best = max(open_, key=lambda c: c.worth(loads[c.agent], load_weight))
         if best.online and loads[best.agent] >= best.slots:
-            free = [c for c in not_full if c.online and loads[c.agent] < c.slots and c.fit >= best.fit - NEAR]
+            free = [c for c in open_ if c.online and loads[c.agent] < c.slots and c.fit >= best.fit - NEAR]
             best = max(free, key=lambda c: c.worth(loads[c.agent], load_weight), default=best)
         task.agent = best.agent
         if not task.named and loads[best.agent]:
@@ -347,6 +362,7 @@ class Model:
             self.events.append(task.event("requeued", "submitted"))
             task.state, task.answered_ms = "submitted", None
             task.attempts += 1
+            task.holders.pop()
             task.note("not_delivered")
         self._waits(task)
         return True

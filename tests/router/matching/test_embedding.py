@@ -1,8 +1,12 @@
 """Sources of vectors."""
 
 import json
+import socket
+import ssl
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,6 +15,7 @@ import numpy as np
 import pytest
 
 from aicp_router.embedding import E5, Cached, EmbeddingFailed, Model2Vec, OpenAICompatible, Vectors
+from tests.load.certificate import self_signed
 
 
 @dataclass
@@ -79,6 +84,94 @@ def test_a_service_that_is_not_there_is_told() -> None:
         OpenAICompatible("http://127.0.0.1:1/v1/embeddings", "small").embed(["abc"])
     with pytest.raises(EmbeddingFailed, match="expected http"):
         OpenAICompatible("file:///etc/passwd", "small")
+
+
+@contextmanager
+def answering(at_once: bytes, drop_by_drop: bytes, certificate: Path | None = None) -> Iterator[str]:
+    """The URL of a service that says this to whoever comes, the second part byte by byte, again and again."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+    if tls and certificate:
+        tls.load_cert_chain(certificate)
+    ended = threading.Event()
+
+    def answer(listener: socket.socket) -> None:
+        with suppress(OSError), listener.accept()[0] as plain, greeted(plain) as client:
+            client.recv(65_536)
+            client.sendall(at_once)
+            while drop_by_drop and not ended.is_set():
+                for byte in drop_by_drop:
+                    client.sendall(bytes([byte]))
+                    if ended.wait(0.02):
+                        return
+
+    def greeted(client: socket.socket) -> socket.socket:
+        return tls.wrap_socket(client, server_side=True) if tls else client
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, args=(listener,))
+        thread.start()
+        try:
+            yield f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}/v1/embeddings"
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("at_once", "drop_by_drop"),
+    [
+        (b"", b"HTTP/1.1 200 OK"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: a long one "),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    ],
+    ids=["status line", "header line", "header lines", "body", "chunks"],
+)
+def test_a_service_that_answers_byte_by_byte_has_no_more_time_than_others(at_once: bytes, drop_by_drop: bytes) -> None:
+    with answering(at_once, drop_by_drop) as url:
+        began = time.monotonic()
+        with pytest.raises(EmbeddingFailed, match=r"no answer within 0\.5 s"):
+            OpenAICompatible(url, "small", timeout_s=0.5).embed(["abc"])
+        assert time.monotonic() - began < 1.5
+
+
+def test_over_tls_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = self_signed(tmp_path)
+    body = json.dumps({"data": [{"index": 0, "embedding": [3, 4]}]}).encode()
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with answering(whole, b"", certificate) as url, pytest.raises(EmbeddingFailed, match="CERTIFICATE_VERIFY_FAILED"):
+        OpenAICompatible(url, "small").embed(["abc"])
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with answering(whole, b"", certificate) as url:
+        assert np.allclose(OpenAICompatible(url, "small").embed(["abc"]), [[0.6, 0.8]])
+    began = time.monotonic()
+    with (
+        answering(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", certificate) as url,
+        pytest.raises(EmbeddingFailed, match="no answer"),
+    ):
+        OpenAICompatible(url, "small", timeout_s=0.5).embed(["abc"])
+    # The first drops are no handshake.
+    with answering(b"", b"\x16\x03\x03\x40") as url, pytest.raises(EmbeddingFailed, match="no answer"):
+        OpenAICompatible(url.replace("http:", "https:"), "small", timeout_s=0.5).embed(["abc"])
+    assert time.monotonic() - began < 3
+
+
+def test_a_service_that_does_not_read_has_no_more_time_than_others() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/embeddings"
+        with pytest.raises(EmbeddingFailed, match=r"no answer within 0\.5 s"):
+            OpenAICompatible(url, "small", timeout_s=0.5).embed(["x" * 2_000] * 5_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(b"SSH-2.0-OpenSSH\r\n", "no HTTP"), (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 2_000_000, "more than")],
+)
+def test_what_cannot_be_an_answer_is_told(monkeypatch: pytest.MonkeyPatch, answer: bytes, told: str) -> None:
+    monkeypatch.setattr("aicp_router.embedding._MOST_BYTES", 1_000_000)
+    with answering(answer, b"") as url, pytest.raises(EmbeddingFailed, match=told):
+        OpenAICompatible(url, "small").embed(["abc"])
 
 
 class Counting:

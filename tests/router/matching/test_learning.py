@@ -165,6 +165,80 @@ def test_the_same_seed_gives_the_same_trials() -> None:
     assert first == second
 
 
+FRIEND = [f"bake a {kind} cake for the party" for kind in ("chocolate", "cheese", "carrot")]
+BIRTHDAY = Wish("bake a strawberry cake for a birthday party")
+
+
+@pytest.mark.parametrize("messages", [FRIEND, FRIEND * 20, [BIRTHDAY.message] * 60], ids=["three", "many", "the same"])
+@pytest.mark.parametrize("pause_s", [1.0, DAY_S / 2])
+def test_who_hands_easy_work_to_a_friend_by_name_does_not_get_it_the_work_of_others(
+    messages: list[str], pause_s: float
+) -> None:
+    index, now = team(), len(messages) * pause_s
+    for number, message in enumerate(messages):
+        index.learn(Outcome("dan", message, 1.0, number * pause_s, 0.01, user="mallory", named=True))
+    assert index.match(BIRTHDAY, Candidates(NAMES), now=now)[0].agent == "cleo"
+    # The same of work that the router gave to it is what it learns from.
+    index = team()
+    for message in FRIEND:
+        index.learn(Outcome("dan", message, 1.0, 0.0, user="alice"))
+    assert index.match(BIRTHDAY, Candidates(NAMES))[0].agent == "dan"
+
+
+def test_by_their_meaning_too_a_friend_does_not_get_the_work_of_others() -> None:
+    index = team()
+    rng = np.random.default_rng(1)
+    about = dict(zip(NAMES, rng.normal(size=(len(NAMES), 16)).astype(np.float32), strict=True))
+    for name, vector in about.items():
+        index.embed(name, vector)
+    for number in range(60):
+        # No two of them share a word.
+        outcome = Outcome("dan", f"word{number} thing{number}", 1.0, 0.0, user="mallory", named=True)
+        index.learn_meaning(index.learn(outcome), outcome, about["cleo"])
+    wish = Wish("stollen und Printen", vector=about["cleo"])
+    assert index.match(wish, Candidates(NAMES))[0].agent == "cleo"
+
+
+def test_when_several_users_name_the_same_agent_that_adds_up() -> None:
+    index = team()
+    for number in range(30):
+        index.learn(Outcome("dan", CAKE, 1.0, 0.0, user=f"user-{number % 10}", named=True))
+    assert index.match(Wish(CAKE), Candidates(NAMES))[0].agent == "dan"
+
+
+def test_a_user_that_says_the_same_again_and_again_does_not_outweigh_others() -> None:
+    index = team()
+    for _ in range(30):
+        index.learn(Outcome("dan", CAKE, 1.0, 0.0, user="mallory"))
+    for user in ("alice", "bea", "carol"):
+        index.learn(Outcome("cleo", CAKE, 1.0, 1.0, user=user))
+    for _ in range(30):
+        index.learn(Outcome("dan", CAKE, 1.0, 2.0, user="mallory"))
+    assert index.match(Wish(CAKE), Candidates(NAMES), now=2.0)[0].agent == "cleo"
+
+
+def test_a_user_that_is_alone_teaches_what_has_changed() -> None:
+    index = team()
+    for number in range(20):
+        index.learn(Outcome("dan", CAKE, 1.0, float(number), user="alice"))
+    for number in range(3):
+        index.learn(Outcome("dan", CAKE, -1.0, 20.0 + number, user="alice"))
+    assert _learned(index, CAKE, now=23.0)["dan"] < 0.1
+    for number in range(3):
+        index.learn(Outcome("dan", CAKE, 1.0, 2 * DAY_S + number, user="alice"))
+    assert _learned(index, CAKE, now=2 * DAY_S)["dan"] > 0.9
+
+
+def test_work_of_a_friend_makes_an_agent_hardly_faster() -> None:
+    index = team()
+    for name in NAMES:
+        index.learn(Outcome(name, "please do this", 1.0, 0.0, 10.0, user="alice"))
+    for number in range(3):
+        index.learn(Outcome("dan", f"quick number{number}", 1.0, 0.0, 0.01, user="mallory", named=True))
+    speeds = {match.agent: match.parts.speed for match in index.match(Wish(CAKE), Candidates(NAMES))}
+    assert speeds["dan"] == pytest.approx(0.5, abs=0.01)
+
+
 def test_experience_reaches_messages_of_the_same_meaning_through_their_embeddings() -> None:
     index = team()
     rng = np.random.default_rng(1)
