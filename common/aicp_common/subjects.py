@@ -44,6 +44,11 @@ def context(tenant: str, key_digest: str) -> str:
     return f"aicp.v1.context.{tenant}.{key_digest}"
 
 
+def context_folder(tenant: str, folder_digest: str) -> str:
+    """Something in this folder of contexts has changed: for those who watch the folder."""
+    return f"aicp.v1.folder.{tenant}.{folder_digest}"
+
+
 def session(session_id: str) -> str:
     """What a gateway must push to one client, or know about its session."""
     return f"aicp.v1.session.{session_id}"

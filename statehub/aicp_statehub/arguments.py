@@ -8,13 +8,16 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from aicp_common.errors import InvalidArgument
-from aicp_common.tool import MAX_WAIT_S, Arguments, Result
-from aicp_statehub.contexts import MAX_VERSION
+from aicp_common.ids import is_id
+from aicp_common.tool import MAX_WAIT_S, Arguments
+from aicp_statehub.context_state import MAX_VERSION
+from aicp_statehub.contexts import EVERYBODY
 from aicp_statehub.json_text import AnyJson, TextResult, checked
 from aicp_statehub.keys import KEY_PATTERN, KEY_RULE, MAX_KEY_CHARACTERS, PREFIX_RULE, is_key, is_prefix
 
 MAX_PAGE = 100
 MAX_TTL_S = 10 * 365 * 86_400
+MAX_READERS = 100
 
 
 def _key(text: str) -> str:
@@ -29,12 +32,20 @@ def _prefix(text: str) -> str:
     return text
 
 
+def _reader(text: str) -> str:
+    if text != EVERYBODY and not is_id(text):
+        raise PydanticCustomError("reader", "should be the name of an agent")
+    return text
+
+
 Key = Annotated[
     str,
     AfterValidator(_key),
     WithJsonSchema({"type": "string", "pattern": KEY_PATTERN, "minLength": 1, "maxLength": MAX_KEY_CHARACTERS}),
 ]
 Prefix = Annotated[str, AfterValidator(_prefix), WithJsonSchema({"type": "string", "maxLength": MAX_KEY_CHARACTERS})]
+
+Reader = Annotated[str, AfterValidator(_reader), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64})]
 
 ExpectedVersion = Annotated[
     int | None,
@@ -72,6 +83,13 @@ class ShareContext(Arguments):
         description="True: context_value is an object, a JSON merge patch (RFC 7396) onto the current value: members "
         "named in it are set, those that are null are removed, all others stay.",
     )
+    readable_by: list[Reader] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_READERS,
+        description="Names of the agents that may read and change it from now on, beside you; for all others it is not "
+        'there. ["*"]: everybody. Without it the readers stay; a new context is for everybody.',
+    )
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
@@ -90,6 +108,20 @@ class ShareContext(Arguments):
         if value is not None:
             arguments["context_value"] = msgspec.Raw(checked(bytes(value), "context_value"))
         return cls.model_validate(arguments)
+
+    def readers(self, author: str) -> list[str]:
+        """Whom `readable_by` names, the author among them, each once; `EVERYBODY` alone; nobody where it is missing.
+
+        Raises:
+            InvalidArgument: it names everybody and others.
+        """
+        if self.readable_by is None:
+            return []
+        if EVERYBODY in self.readable_by:
+            if len(self.readable_by) > 1:
+                raise InvalidArgument('readable_by: "*" stands alone', expected='["*"], or names of agents')
+            return [EVERYBODY]
+        return list(dict.fromkeys([author, *self.readable_by]))
 
 
 def _plain(name: str, text: msgspec.Raw) -> Any:
@@ -113,14 +145,27 @@ class GetContext(Arguments):
         ge=0,
         le=MAX_VERSION,
         description="With context_key: return the value only if its version is higher than this one, the last that "
-        "you have seen.",
+        "you have seen, or if the context was made anew since.",
+    )
+    version: int | None = Field(
+        None, ge=1, le=MAX_VERSION, description="With context_key: read this old version, not the current one."
+    )
+    versions: bool = Field(
+        False, description="With context_key: list the versions that are kept, newest first: who changed it, and when."
+    )
+    changed_since: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_VERSION,
+        description="Instead of context_key: list what was changed or deleted after this revision, each context once. "
+        "Take it from the revision of an earlier list; with prefix, only what begins with it.",
     )
     wait_s: float = Field(
         0,
         ge=0,
         le=MAX_WAIT_S,
         description="With context_key: wait up to so many seconds for a version that is higher than newer_than, or, "
-        "without newer_than, until there is a value.",
+        "without newer_than, until there is a value. With changed_since: until something has changed.",
     )
     with_values: bool = Field(
         False, description="When listing: return the values too. A page then ends at 256 KiB of values."
@@ -134,6 +179,11 @@ class DeleteContext(Arguments):
 
     context_key: Key = Field(description="Name of the context.")
     expected_version: ExpectedVersion = None
+    with_history: bool = Field(
+        False,
+        description="True: its old versions go too, for instance when a secret was shared by mistake. Otherwise they "
+        "can still be read for some days.",
+    )
 
 
 class ShareContextResult(TextResult):
@@ -149,6 +199,7 @@ class ShareContextResult(TextResult):
     author: str | None = Field(None, description="On conflict: the agent that shared the current value.")
     updated_at: str | None = Field(None, description="On conflict: when that was (UTC).")
     expires_at: str | None = Field(None, description="When the value expires (UTC); missing if it stays.")
+    readable_by: list[str] | None = Field(None, description="Who may read it; missing: everybody.")
     note: str | None = Field(None, description="Something about the stored value that may not be what you meant.")
 
 
@@ -157,8 +208,10 @@ class ContextEntry(TextResult):
 
     key: str = Field(description="Name of the context.")
     version: int = Field(description="Its version.")
-    author: str = Field(description="The agent that shared it.")
+    deleted: Literal[True] | None = Field(None, description="This version is its deletion.")
+    author: str = Field(description="The agent that shared or deleted it.")
     updated_at: str = Field(description="When that was (UTC).")
+    readable_by: list[str] | None = Field(None, description="Who may read it; missing: everybody.")
     expires_at: str | None = Field(None, description="When it expires (UTC); missing if it stays.")
     value: AnyJson = Field(None, description="Its value, if asked for.")
 
@@ -167,8 +220,8 @@ class GetContextResult(TextResult):
     """What `get_context` returns."""
 
     status: Literal["found", "not_found", "unchanged", "listed"] = Field(
-        description="found: here it is; not_found: there is no such context now; unchanged: its version is not higher "
-        "than newer_than; listed: see entries."
+        description="found: here it is; not_found: there is no such context now, or no such version; unchanged: its "
+        "version is not higher than newer_than; listed: see entries."
     )
     key: str | None = Field(None, description="Name of the context.")
     version: int | None = Field(
@@ -178,11 +231,21 @@ class GetContextResult(TextResult):
     author: str | None = Field(None, description="The agent that shared it.")
     updated_at: str | None = Field(None, description="When that was (UTC).")
     expires_at: str | None = Field(None, description="When it expires (UTC); missing if it stays.")
-    entries: list[ContextEntry] | None = Field(None, description="The contexts of this page, in the order of names.")
+    readable_by: list[str] | None = Field(None, description="Who may read it; missing: everybody.")
+    entries: list[ContextEntry] | None = Field(
+        None,
+        description="The contexts of this page, in the order of names; with changed_since in the order of their last "
+        "changes; with versions the versions, newest first.",
+    )
     next_cursor: str | None = Field(None, description="There are more: call again with this as cursor.")
+    revision: int | None = Field(
+        None, description="Up to where this list knows all changes: ask later with it as changed_since."
+    )
+    more: bool | None = Field(None, description="With changed_since: there is more already, ask again at once.")
+    note: str | None = Field(None, description="What else there is to know, such as which versions are kept.")
 
 
-class DeleteContextResult(Result):
+class DeleteContextResult(TextResult):
     """What `delete_context` returns."""
 
     status: Literal["deleted", "not_found", "conflict"] = Field(
@@ -190,6 +253,9 @@ class DeleteContextResult(Result):
     )
     key: str = Field(description="Name of the context.")
     version: int = Field(description="Its version now; a deletion is a version of its own.")
+    value: AnyJson = Field(None, description="On conflict: the current value; missing if there is none.")
+    author: str | None = Field(None, description="On conflict: the agent that shared the current value.")
+    updated_at: str | None = Field(None, description="On conflict: when that was (UTC).")
 
 
 def iso_time(ms: int) -> str:

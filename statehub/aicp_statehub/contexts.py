@@ -1,100 +1,18 @@
-"""The contexts of a tenant in Redis: each change is one script that also leaves the event in the outbox.
+"""The contexts of a tenant: each change is one script that also leaves the event in the outbox."""
 
-Keys, after the tenant's prefix `aicp:{tenant}:`
-
-- `context:<key>`: hash of `version`, `author`, `updated_ms` and, while there is a value, `value` and perhaps
-  `expires_ms`. One without `value` is a tombstone: it keeps the version, so that versions go on counting.
-- `contexts`: sorted set of the keys that have a value, all with score 0, for listing in the order of their bytes.
-- `context-expiry`: sorted set of keys by the time at which they expire.
-- `context-tombstones`: sorted set of deleted keys by the time at which they are forgotten.
-
-A context that has expired counts as deleted from that moment on, under the version that its removal will get.
-"""
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from redis.asyncio import Redis
 
-from aicp_common.errors import Busy
+from aicp_common.errors import Busy, Forbidden
 from aicp_common.ids import digest
 from aicp_common.store import Script
+from aicp_statehub.context_state import LUA, Context, context_of
 
-ENTITY = "context"
-"""What events call it; their `id` is the digest of the key, `what` is `changed`, `deleted` or `expired`."""
-
-MAX_VERSION = 2**53 - 1
-"""Versions are numbers in Lua and in JavaScript clients."""
-
-_STATE = """
-local contexts, expiry, tombstones = prefix .. ':contexts', prefix .. ':context-expiry', prefix .. ':context-tombstones'
-
--- The version of a key (0: it never was), whether it has a value, and whether that value's time is over.
-local function state(name, now)
-  local hash = prefix .. ':context:' .. name
-  local f = redis.call('HMGET', hash, 'version', 'expires_ms')
-  local version = tonumber(f[1] or 0)
-  local live = redis.call('HEXISTS', hash, 'value') == 1
-  local lapsed = live and f[2] and tonumber(f[2]) <= now
-  if lapsed then return version + 1, false, true end
-  return version, live, false
-end
-
-local function tell(name, id, what, version, author, traceparent)
-  local data = string.format('{"key":"%s","version":%.0f,"author":%s}', name, version, cjson.encode(author))
-  emit('@ENTITY@', id, what, data, traceparent)
-end
-
-local function bury(name, version, author, now, tombstone_ms, max_keys)
-  local hash = prefix .. ':context:' .. name
-  redis.call('HDEL', hash, 'value', 'expires_ms')
-  redis.call('HSET', hash, 'version', version, 'author', author, 'updated_ms', now)
-  redis.call('ZREM', contexts, name)
-  redis.call('ZREM', expiry, name)
-  redis.call('ZADD', tombstones, now + tombstone_ms, name)
-  if redis.call('ZCARD', tombstones) > max_keys then
-    redis.call('DEL', prefix .. ':context:' .. redis.call('ZPOPMIN', tombstones)[1])
-  end
-end
-
--- As `state`, after whatever has expired was removed.
-local function settle(name, id, now, tombstone_ms, max_keys)
-  local version, live, lapsed = state(name, now)
-  if lapsed then
-    tell(name, id, 'expired', version, 'statehub', '')
-    bury(name, version, 'statehub', now, tombstone_ms, max_keys)
-  end
-  return version, live
-end
-
--- What a reader gets to see.
-local function seen(name, version, live)
-  if not live then return {version} end
-  local f = redis.call('HMGET', prefix .. ':context:' .. name, 'value', 'author', 'updated_ms', 'expires_ms')
-  return {version, f[1], f[2], tonumber(f[3]), tonumber(f[4] or 0)}
-end
-
--- A version matches the state that it stands for, 0 every state without a value.
-local function expects(expected, version, live)
-  if expected == '' then return true end
-  return tonumber(expected) == version or (tonumber(expected) == 0 and not live)
-end
-""".replace("@ENTITY@", ENTITY)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What is known of a key."""
-
-    key: str
-    version: int
-    """0: it never was. Of a deleted one: the version that the deletion got."""
-    value: bytes | None = None
-    """The JSON text; None: there is no such context, or it was not asked for."""
-    author: str = ""
-    """The agent that made this version."""
-    updated_ms: int = 0
-    expires_ms: int | None = None
+EVERYBODY = "*"
+"""In place of readers: all of the tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,37 +21,81 @@ class Bounds:
 
     max_keys: int
     tombstone_ms: int
+    max_bytes: int = 1024**3
+    """Of values and old versions together."""
+    versions: int = 100
+    """Of each key, the current one included."""
+    history_bytes: int = 1024**2
+    """Of the old versions of each key, together."""
+    archived: bool = False
+    """Whether events carry values, for an archive that keeps all versions."""
 
 
 Outcome = Literal["done", "conflict", "absent"]
 
-_write = Script(
-    ["name", "id", "value", "expected", "author", "ttl_ms", "keep_ttl", "tombstone_ms", "max_keys", "traceparent"],
-    _STATE
-    + """
+_BOUNDS = ["tombstone_ms", "max_keys", "max_bytes", "keep", "keep_bytes"]
+_READ_BOUNDS = """
+local bounds = {tombstone_ms = tonumber(tombstone_ms), max_keys = tonumber(max_keys), max_bytes = tonumber(max_bytes),
+  keep = tonumber(keep), keep_bytes = tonumber(keep_bytes)}
 local now = now_ms()
-tombstone_ms, max_keys = tonumber(tombstone_ms), tonumber(max_keys)
-local version, live = settle(name, id, now, tombstone_ms, max_keys)
-if not expects(expected, version, live) then return {'conflict', seen(name, version, live)} end
-if not live and redis.call('ZCARD', contexts) >= max_keys then return {'full'} end
-version = version + 1
-tell(name, id, 'changed', version, author, traceparent)
-local hash = prefix .. ':context:' .. name
-redis.call('HSET', hash, 'version', version, 'value', value, 'author', author, 'updated_ms', now)
-redis.call('ZADD', contexts, 0, name)
-redis.call('ZREM', tombstones, name)
-local expires = redis.call('HGET', hash, 'expires_ms')
+"""
+
+
+def _arguments_of(bounds: Bounds) -> dict[str, int]:
+    return {
+        "tombstone_ms": bounds.tombstone_ms,
+        "max_keys": bounds.max_keys,
+        "max_bytes": bounds.max_bytes,
+        "keep": bounds.versions - 1,
+        "keep_bytes": bounds.history_bytes,
+    }
+
+
+_write = Script(
+    [
+        *("name", "id", "value", "expected", "author", "readers", "ttl_ms", "keep_ttl", "with_value", "traceparent"),
+        *_BOUNDS,
+    ],
+    LUA
+    + _READ_BOUNDS
+    + """
+local at = settle(name, id, now, bounds)
+if at.live and not may(at.readers, author) then return {'forbidden'} end
+if not expects(expected, at) then return {'conflict', may(at.readers, author) and seen(at) or {0}} end
+if not at.live and redis.call('ZCARD', contexts) >= bounds.max_keys then return {'full'} end
+local before, used = size_of(at), tonumber(redis.call('GET', prefix .. ':context-bytes') or 0)
+if used + #value > bounds.max_bytes then
+  -- Old versions give way first.
+  if used - before + #value > bounds.max_bytes then return {'large'} end
+  bounds.keep = 0
+end
+if readers == '' then readers = at.live and at.readers or '' elseif readers == '@EVERYBODY@' then readers = '' end
+local version = at.version + 1
+tell(name, id, 'changed', version, author, told(readers) .. (with_value == '' and '' or ',"value":' .. value),
+  traceparent)
+local hash = hash_of(name)
+local kept = shelve(name, at, bounds.keep, bounds.keep_bytes)
+redis.call('HSET', hash, 'version', version, 'value', value, 'author', author, 'updated_ms', now, 'kept', kept)
+grow(#value + kept - before)
+number_change(name)
+if readers ~= '' then redis.call('HSET', hash, 'readers', readers)
+elseif at.readers ~= '' then redis.call('HDEL', hash, 'readers') end
+if not at.live then
+  redis.call('ZADD', contexts, 0, name)
+  redis.call('ZREM', tombstones, name)
+end
+local expires = at.expires_ms
 if ttl_ms ~= '' then
   expires = now + tonumber(ttl_ms)
   redis.call('HSET', hash, 'expires_ms', expires)
   redis.call('ZADD', expiry, expires, name)
-elseif expires and keep_ttl == '' then
-  expires = false
+elseif expires > 0 and keep_ttl == '' then
+  expires = 0
   redis.call('HDEL', hash, 'expires_ms')
   redis.call('ZREM', expiry, name)
 end
-return {'done', {version, value, author, now, expires and tonumber(expires) or 0}}
-""",
+return {'done', {version, value, author, now, expires, readers}}
+""".replace("@EVERYBODY@", EVERYBODY),
 )
 
 
@@ -147,6 +109,7 @@ async def write(
     bounds: Bounds,
     traceparent: str,
     expected: int | None = None,
+    readers: Sequence[str] = (),
     ttl_ms: int | None = None,
     keep_ttl: bool = False,
 ) -> tuple[bool, Context]:
@@ -155,12 +118,14 @@ async def write(
     Args:
         value: JSON text.
         expected: The version that must be the current one; 0: there must be no value. None: whatever there is.
+        readers: Agents that may read it from now on, or `EVERYBODY` alone; empty: who may now, of a new one everybody.
         ttl_ms: The value expires after so long; None: never, or with `keep_ttl` when the old one would have.
 
     Returns:
         True and the new state, or False and the current one, whose version is not `expected`.
 
     Raises:
+        Forbidden: the author may not read it.
         Busy: the tenant has as many contexts as it may have, or its outbox is full.
         Unavailable: Redis is away.
     """
@@ -172,153 +137,127 @@ async def write(
         value=value.decode(),
         expected="" if expected is None else expected,
         author=author,
+        readers=",".join(readers),
         ttl_ms="" if ttl_ms is None else ttl_ms,
         keep_ttl="1" if keep_ttl else "",
-        tombstone_ms=bounds.tombstone_ms,
-        max_keys=bounds.max_keys,
+        with_value="1" if bounds.archived else "",
         traceparent=traceparent,
+        **_arguments_of(bounds),
     )
-    if answer[0] == "full":
-        raise Busy(
-            f"context_key: {key!r} would be one more than the {bounds.max_keys} contexts that a tenant may have",
-            hint="delete what is no longer needed with delete_context, or share with ttl_s",
-        )
+    match answer[0]:
+        case "forbidden":
+            raise _not_yours(key)
+        case "large":
+            raise Busy(
+                f"context_value: with these {len(value)} bytes the contexts would take more than the "
+                f"{bounds.max_bytes} bytes that a tenant may have",
+                hint="delete what is no longer needed with delete_context and with_history, or share with ttl_s",
+            )
+        case "full":
+            raise Busy(
+                f"context_key: {key!r} would be one more than the {bounds.max_keys} contexts that a tenant may have",
+                hint="delete what is no longer needed with delete_context, or share with ttl_s",
+            )
     outcome, now = answer
-    return outcome == "done", _context(key, now)
-
-
-def _context(key: str, seen: list[Any]) -> Context:
-    if len(seen) == 1:
-        return Context(key, seen[0])
-    version, value, author, updated_ms, expires_ms = seen
-    return Context(key, version, value.encode(), author, updated_ms, expires_ms or None)
+    return outcome == "done", context_of(key, now)
 
 
 _delete = Script(
-    ["name", "id", "expected", "author", "tombstone_ms", "max_keys", "traceparent"],
-    _STATE
+    ["name", "id", "expected", "author", "with_history", "traceparent", *_BOUNDS],
+    LUA
+    + _READ_BOUNDS
     + """
-local now = now_ms()
-tombstone_ms, max_keys = tonumber(tombstone_ms), tonumber(max_keys)
-local version, live = settle(name, id, now, tombstone_ms, max_keys)
-if not expects(expected, version, live) then return {'conflict', version} end
-if not live then return {'absent', version} end
-version = version + 1
-tell(name, id, 'deleted', version, author, traceparent)
-bury(name, version, author, now, tombstone_ms, max_keys)
-return {'done', version}
+local at = settle(name, id, now, bounds)
+if not may(at.readers, author) then return {at.live and 'forbidden' or 'absent', {0}} end
+if not expects(expected, at) then return {'conflict', seen(at)} end
+if not at.live then
+  if with_history ~= '' and at.kept > 0 then
+    tell(name, id, 'deleted', at.version, author, told(at.readers) .. ',"forgotten":true', traceparent)
+    redis.call('DEL', history_of(name))
+    redis.call('HSET', hash_of(name), 'kept', 0)
+    grow(-at.kept)
+  end
+  return {'absent', seen(at)}
+end
+local version = at.version + 1
+local forgotten = with_history ~= ''
+tell(name, id, 'deleted', version, author, told(at.readers) .. (forgotten and ',"forgotten":true' or ''), traceparent)
+if forgotten then bounds.keep = 0 end
+bury(name, at, version, author, now, bounds)
+return {'done', {version}}
 """,
 )
 
 
 async def delete(
-    redis: Redis, tenant: str, key: str, *, author: str, bounds: Bounds, traceparent: str, expected: int | None = None
-) -> tuple[Outcome, int]:
+    redis: Redis,
+    tenant: str,
+    key: str,
+    *,
+    author: str,
+    bounds: Bounds,
+    traceparent: str,
+    expected: int | None = None,
+    with_history: bool = False,
+) -> tuple[Outcome, Context]:
     """Remove the value of `key`, which is a version of its own, and emit `deleted`.
 
+    Args:
+        with_history: Remove its old versions too, now and in an archive.
+
     Returns:
-        What happened, and the version that the key has now.
+        What happened, and how the key is now.
+
+    Raises:
+        Forbidden: the author may not read it.
+        Busy: the outbox is full.
+        Unavailable: Redis is away.
     """
-    outcome, version = await _delete(
+    outcome, now = await _delete(
         redis,
         tenant,
         name=key,
         id=digest(key),
         expected="" if expected is None else expected,
         author=author,
-        tombstone_ms=bounds.tombstone_ms,
-        max_keys=bounds.max_keys,
+        with_history="1" if with_history else "",
         traceparent=traceparent,
+        **_arguments_of(bounds),
     )
-    return outcome, version
+    if outcome == "forbidden":
+        raise _not_yours(key)
+    return outcome, context_of(key, now)
+
+
+def _not_yours(key: str) -> Forbidden:
+    return Forbidden(
+        f"context_key: {key!r} belongs to agents who keep it to themselves, and you are none of them",
+        hint="choose another name, or ask its readers",
+    )
 
 
 _read = Script(
-    ["name"],
-    _STATE
+    ["name", "reader"],
+    LUA
     + """
-local version, live = state(name, now_ms())
-return seen(name, version, live)
+local at = look(name, now_ms())
+if not may(at.readers, reader) then return {0} end
+return seen(at)
 """,
 )
 
 
-async def read(redis: Redis, tenant: str, key: str) -> Context:
-    """The state of `key` now."""
-    return _context(key, await _read(redis, tenant, name=key))
-
-
-_list = Script(
-    ["beginning", "after", "limit", "max_bytes"],
-    _STATE
-    + """
-local now = now_ms()
-limit, max_bytes = tonumber(limit), tonumber(max_bytes)
-local first = '[' .. beginning
-if after ~= '' and after >= beginning then first = '(' .. after end
-if first == '[' then first = '-' end
-local last = beginning == '' and '+' or '(' .. beginning .. '\\255'
-local names = redis.call('ZRANGEBYLEX', contexts, first, last, 'LIMIT', 0, limit + 1)
-local found, bytes, cursor = {}, 0, ''
-for index, name in ipairs(names) do
-  local hash = prefix .. ':context:' .. name
-  bytes = bytes + redis.call('HSTRLEN', hash, 'value')
-  -- The first one always fits, or a page could stand still.
-  if index > limit or (max_bytes > 0 and bytes > max_bytes and index > 1) then
-    cursor = names[index - 1]
-    break
-  end
-  local f = redis.call('HMGET', hash, 'version', 'author', 'updated_ms', 'expires_ms')
-  if not f[4] or tonumber(f[4]) > now then
-    local value = max_bytes > 0 and redis.call('HGET', hash, 'value') or false
-    found[#found + 1] = {name, tonumber(f[1]), value, f[2], tonumber(f[3]), tonumber(f[4] or 0)}
-  end
-end
-return {redis.call('ZCARD', contexts), cursor, found}
-""",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some contexts in the order of their keys."""
-
-    contexts: list[Context]
-    cursor: str
-    """List on after this key; empty at the end."""
-    total: int
-    """Contexts that the tenant has, whatever their keys."""
-
-
-async def list_page(
-    redis: Redis, tenant: str, *, prefix: str = "", after: str = "", limit: int = 100, max_value_bytes: int = 0
-) -> Page:
-    """The contexts whose keys begin with `prefix`, in the order of their bytes.
-
-    Args:
-        after: Only keys that come after this one.
-        limit: Contexts at most.
-        max_value_bytes: Read values too, until they have so many bytes together; 0: without values.
-    """
-    total, cursor, found = await _list(
-        redis, tenant, beginning=prefix, after=after, limit=limit, max_bytes=max_value_bytes
-    )
-    contexts = [
-        Context(key, version, None if value is None else value.encode(), author, updated_ms, expires_ms or None)
-        for key, version, value, author, updated_ms, expires_ms in found
-    ]
-    return Page(contexts, cursor, total)
+async def read(redis: Redis, tenant: str, key: str, *, reader: str) -> Context:
+    """The state of `key` now. For who may not read it, there never was any."""
+    return context_of(key, await _read(redis, tenant, name=key, reader=reader))
 
 
 _sweep = Script(
     ["limit"],
-    """
+    LUA
+    + """
 local now = now_ms()
-local expiry, tombstones = prefix .. ':context-expiry', prefix .. ':context-tombstones'
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', tombstones, '-inf', now, 'LIMIT', 0, limit)) do
-  redis.call('DEL', prefix .. ':context:' .. name)
-  redis.call('ZREM', tombstones, name)
-end
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', tombstones, '-inf', now, 'LIMIT', 0, limit)) do forget(name) end
 local next_ms = -1
 for _, set in ipairs({expiry, tombstones}) do
   local first = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
@@ -343,17 +282,18 @@ async def sweep(redis: Redis, tenant: str, limit: int = 100) -> tuple[list[str],
 
 
 _expire = Script(
-    ["name", "id", "tombstone_ms", "max_keys"],
-    _STATE
+    ["name", "id", *_BOUNDS],
+    LUA
+    + _READ_BOUNDS
     + """
-local _, live, lapsed = state(name, now_ms())
-if not lapsed then
+local at = look(name, now)
+if not at.lapsed then
   -- Somebody was faster. Make the set agree with the hash, or the sweep would find this key for ever.
-  local expires = live and redis.call('HGET', prefix .. ':context:' .. name, 'expires_ms')
-  if expires then redis.call('ZADD', expiry, expires, name) else redis.call('ZREM', expiry, name) end
+  if at.live and at.expires_ms > 0 then redis.call('ZADD', expiry, at.expires_ms, name)
+  else redis.call('ZREM', expiry, name) end
   return 0
 end
-settle(name, id, now_ms(), tonumber(tombstone_ms), tonumber(max_keys))
+settle(name, id, now, bounds)
 return 1
 """,
 )
@@ -361,8 +301,4 @@ return 1
 
 async def expire(redis: Redis, tenant: str, key: str, bounds: Bounds) -> bool:
     """Remove the value of `key` if its time is over, and emit `expired`. Whether it was so."""
-    return bool(
-        await _expire(
-            redis, tenant, name=key, id=digest(key), tombstone_ms=bounds.tombstone_ms, max_keys=bounds.max_keys
-        )
-    )
+    return bool(await _expire(redis, tenant, name=key, id=digest(key), **_arguments_of(bounds)))

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import msgspec
 
 from aicp_common import subjects
-from aicp_common.ids import is_id
+from aicp_common.ids import digest, is_id
+from aicp_statehub.context_state import ENTITY
+from aicp_statehub.keys import folders_of
 
 MESSAGE_ID_HEADER = "Nats-Msg-Id"
 """JetStream drops a second message with the same one within its duplicate window."""
@@ -36,6 +38,13 @@ class Event:
     """Of the outbox entry: milliseconds since the epoch, a dash, a number."""
     subject: str
     body: bytes
+    folders: tuple[str, ...] = ()
+    """Of an event of a context: the subjects of those who watch the folders in which it lies."""
+
+    @property
+    def notice(self) -> bytes:
+        """What those who watch a folder get to know: which event, and the trace that it belongs to."""
+        return self.body[: self.body.index(b',"data":')] + b"}"
 
     @property
     def event_id(self) -> str:
@@ -78,4 +87,20 @@ def event_of(tenant: str, entry_id: str, fields: Mapping[bytes, bytes]) -> Event
         **text,
     )
     subject = subjects.event(tenant, text["entity"], text["id"], text["what"])
-    return Event(tenant, entry_id, subject, msgspec.json.encode(body))
+    folders = _folders(tenant, data) if text["entity"] == ENTITY else ()
+    return Event(tenant, entry_id, subject, msgspec.json.encode(body), folders)
+
+
+class _Named(msgspec.Struct):
+    key: str = ""
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
+def _folders(tenant: str, data: str) -> tuple[str, ...]:
+    try:
+        key = _decode_named(data).key
+    except msgspec.ValidationError:
+        return ()
+    return tuple(subjects.context_folder(tenant, digest(folder)) for folder in folders_of(key))

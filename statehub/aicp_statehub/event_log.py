@@ -158,6 +158,8 @@ class EventLog:
         except nats.errors.Error as error:
             raise Unavailable(f"the connection to NATS broke: {_explain(error)}") from error
         self._waiting[token] = appending, appending.expect()
+        for folder in event.folders:
+            self._client.send(folder, event.notice)
 
     async def close(self) -> None:
         """Give up the connection; what waits for an acknowledgement fails."""

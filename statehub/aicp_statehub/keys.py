@@ -35,18 +35,38 @@ def is_prefix(text: str) -> bool:
     return len(text) <= MAX_KEY_CHARACTERS and _is_prefix(text) is not None
 
 
+def is_folder(text: str) -> bool:
+    """Whether `text` is the beginning of keys up to a slash, that slash included."""
+    return text[-1:] == "/" and is_key(text[:-1])
+
+
+def folders_of(key: str) -> list[str]:
+    """The folders in which a key lies, the outermost first: of `a/b/c` these are `a/` and `a/b/`."""
+    return [key[: at + 1] for at, character in enumerate(key) if character == "/"]
+
+
 def signal(tenant: str, key: str) -> str:
     """The subject on which waiting readers learn that a context has changed."""
     return subjects.context(tenant, digest(key))
 
 
+def any_signal(tenant: str) -> str:
+    """The same for any context of the tenant, within a process: no message has this subject."""
+    return subjects.context(tenant, "any")
+
+
 def uri_of(key: str) -> str:
     """The resource URI of a context."""
-    return CONTEXT_URI + quote(key, safe="/~:@")
+    return CONTEXT_URI + escaped(key)
 
 
-def key_of(uri: str) -> str:
-    """The key in a resource URI, percent-encoded or plain.
+def escaped(key: str) -> str:
+    """A key as it stands in a URI."""
+    return quote(key, safe="/~:@")
+
+
+def name_of(uri: str) -> str:
+    """The key in a resource URI, percent-encoded or plain, or the folder: that ends in a slash.
 
     Raises:
         NotFound: the URI is none of a context.
@@ -60,6 +80,6 @@ def key_of(uri: str) -> str:
         key = unquote_to_bytes(uri[len(CONTEXT_URI) :]).decode()
     except UnicodeDecodeError:
         key = ""
-    if not is_key(key):
+    if not is_key(key) and not is_folder(key):
         raise InvalidArgument(f"uri: the key in {uri[:300]!r} is not valid", expected=KEY_RULE)
     return key

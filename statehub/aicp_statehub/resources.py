@@ -1,5 +1,6 @@
-"""The resources of the state hub: one context, and a snapshot of all; and the subjects on which they change."""
+"""The resources of the state hub: one context, a folder, a snapshot of all; and the subjects on which they change."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -11,15 +12,16 @@ from aicp_common.errors import Forbidden, NotFound
 from aicp_common.ids import digest
 from aicp_common.service import Raw, Service
 from aicp_common.tool import Arguments
-from aicp_statehub import contexts
+from aicp_statehub import context_lists, contexts
 from aicp_statehub.arguments import iso_time
-from aicp_statehub.contexts import Context
+from aicp_statehub.context_state import ENTITY, Context
 from aicp_statehub.json_text import MAX_VALUE_BYTES
-from aicp_statehub.keys import CONTEXT_URI, key_of
+from aicp_statehub.keys import CONTEXT_URI, escaped, is_folder, name_of, uri_of
 from aicp_statehub.settings import StatehubSettings
 
 CONTEXT_TEMPLATE = f"{CONTEXT_URI}{{key}}"
 SNAPSHOT_URI = "aicp://shared-state"
+SNAPSHOT_PAGE = f"{SNAPSHOT_URI}?after="
 SNAPSHOT_ENTRIES = 200
 SCOPE = "context:read"
 
@@ -36,7 +38,8 @@ def declare_resources(service: Service[StatehubSettings]) -> None:
         uri_template=CONTEXT_TEMPLATE,
         name="context",
         title="Shared context",
-        description="One shared context: its value, version, author and time.",
+        description="One shared context: its value, version, author and time. With a key that ends in a slash: a "
+        f"snapshot of the contexts in this folder, as {SNAPSHOT_URI} is one of all.",
         scope=SCOPE,
     )
     service.resource(
@@ -44,32 +47,69 @@ def declare_resources(service: Service[StatehubSettings]) -> None:
         name="shared-state",
         title="Shared state",
         description=f"Snapshot of the shared contexts in the order of their names: up to {SNAPSHOT_ENTRIES} entries or "
-        "256 KiB of values; get_context lists the rest.",
+        "256 KiB of values; next_uri is the rest.",
+        scope=SCOPE,
+    )
+    service.resource_template(
+        uri_template=f"{SNAPSHOT_PAGE}{{key}}",
+        name="shared-state-page",
+        title="Shared state, further on",
+        description="The same from the name after this one on.",
         scope=SCOPE,
     )
 
     async def resource_read(envelope: Envelope, given: ResourceArguments) -> Raw:
         _check_scope(envelope)
-        tenant = envelope.principal.tenant
-        if given.uri == SNAPSHOT_URI:
-            text = await _snapshot(service, tenant)
-        else:
-            key = key_of(given.uri)
-            context = await contexts.read(service.redis, tenant, key)
+        place = _Place.of(given.uri)
+        if place.key:
+            context = await contexts.read(
+                service.redis, envelope.principal.tenant, place.key, reader=envelope.principal.agent
+            )
             if context.value is None:
-                raise NotFound(f"there is no context {key!r}", hint="get_context lists which there are")
+                raise NotFound(f"there is no context {place.key!r}", hint="get_context lists which there are")
             text = encode_json(_document(context))
+        else:
+            text = await _snapshot(service, envelope, place)
         contents = {"uri": given.uri, "mimeType": "application/json", "text": text.decode()}
         return Raw(encode_json({"contents": [contents]}))
 
     async def resource_watch(envelope: Envelope, given: ResourceArguments) -> dict[str, str]:
         _check_scope(envelope)
+        tenant, place = envelope.principal.tenant, _Place.of(given.uri)
+        if place.folder:
+            return {"subject": subjects.context_folder(tenant, digest(place.folder))}
         # A key may be watched before it exists: its first value is a change.
-        which = "*" if given.uri == SNAPSHOT_URI else digest(key_of(given.uri))
-        return {"subject": subjects.event(envelope.principal.tenant, contexts.ENTITY, which, "*")}
+        which = digest(place.key) if place.key else "*"
+        return {"subject": subjects.event(tenant, ENTITY, which, "*")}
 
     service.method(ResourceArguments)(resource_read)
     service.method(ResourceArguments)(resource_watch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a URI stands for: one context, a folder, or everything."""
+
+    key: str = ""
+    folder: str = ""
+    after: str = ""
+
+    @classmethod
+    def of(cls, uri: str) -> "_Place":
+        """
+        Raises:
+            NotFound: nothing that is here.
+            InvalidArgument: what stands in it cannot be a key.
+        """
+        if uri == SNAPSHOT_URI:
+            return cls()
+        if uri.startswith(SNAPSHOT_PAGE):
+            return cls(after=name_of(CONTEXT_URI + uri.removeprefix(SNAPSHOT_PAGE)))
+        folder, _, after = uri.partition("?after=")
+        name = name_of(folder)
+        if not is_folder(name):
+            return cls(key=name_of(uri))
+        return cls(folder=name, after=name_of(CONTEXT_URI + after) if after else "")
 
 
 def _check_scope(envelope: Envelope) -> None:
@@ -77,16 +117,28 @@ def _check_scope(envelope: Envelope) -> None:
         raise Forbidden(f"reading contexts needs the scope {SCOPE!r}, which {envelope.principal.agent!r} lacks")
 
 
-async def _snapshot(service: Service[StatehubSettings], tenant: str) -> bytes:
-    page = await contexts.list_page(service.redis, tenant, limit=SNAPSHOT_ENTRIES, max_value_bytes=MAX_VALUE_BYTES)
+async def _snapshot(service: Service[StatehubSettings], envelope: Envelope, place: _Place) -> bytes:
+    page = await context_lists.list_page(
+        service.redis,
+        envelope.principal.tenant,
+        reader=envelope.principal.agent,
+        prefix=place.folder,
+        after=place.after,
+        limit=SNAPSHOT_ENTRIES,
+        max_value_bytes=MAX_VALUE_BYTES,
+    )
     snapshot: dict[str, Any] = {
         "total": page.total,
+        "revision": page.revision,
         "truncated": bool(page.cursor),
         "entries": [_document(context) for context in page.contexts],
     }
     if page.cursor:
+        snapshot["next_uri"] = f"{uri_of(place.folder) if place.folder else SNAPSHOT_URI}?after={escaped(page.cursor)}"
         snapshot["next_cursor"] = page.cursor
-        snapshot["how_to_read_on"] = "call get_context with with_values true and next_cursor as its cursor"
+        snapshot["how_to_read_on"] = (
+            "read next_uri, or call get_context with with_values true and next_cursor as its cursor"
+        )
     return encode_json(snapshot)
 
 
@@ -98,6 +150,8 @@ def _document(context: Context) -> dict[str, Any]:
         "author": context.author,
         "updated_at": iso_time(context.updated_ms),
     }
+    if context.readers:
+        document["readable_by"] = list(context.readers)
     if context.expires_ms is not None:
         document["expires_at"] = iso_time(context.expires_ms)
     return document

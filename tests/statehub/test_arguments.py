@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aicp_common.envelope import encode_json
+from aicp_statehub.reading import ContextReading
 from aicp_statehub.tools import ContextTools
 from tests.statehub.agent import Agent, ToolFailed
 
@@ -73,7 +74,7 @@ async def test_a_bad_key_is_refused_with_the_rule(alice: Agent, key: str) -> Non
     ("tool", "declared"),
     [
         ("share_context", ContextTools.share_context),
-        ("get_context", ContextTools.get_context),
+        ("get_context", ContextReading.get_context),
         ("delete_context", ContextTools.delete_context),
     ],
 )

@@ -186,7 +186,9 @@ async def test_deleting_is_a_version_of_its_own_and_versions_go_on(alice: Agent)
 async def test_deleting_under_an_old_version_is_refused(alice: Agent) -> None:
     await alice.share("k", 1)
     await alice.share("k", 2)
-    assert await alice.delete("k", expected_version=1) == {"status": "conflict", "key": "k", "version": 2}
+    refused = await alice.delete("k", expected_version=1)
+    assert refused.pop("updated_at").endswith("Z")
+    assert refused == {"status": "conflict", "key": "k", "version": 2, "value": 2, "author": "alice"}
     assert (await alice.delete("k", expected_version=2))["status"] == "deleted"
 
 
