@@ -16,6 +16,7 @@ NEAR = 0.25
 MAX_DIALOG = 40
 MAX_HISTORY = 50
 GUEST = "guest-"
+ANSWERED_FIRST_MS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,9 @@ class Task:
         return bool(self.state == "submitted" and self.agent) or self.answered_ms is not None
 
     @property
-    def place(self) -> tuple[int, int, str]:
-        """Its order in a queue: answers first, then by score."""
-        return (1, self.score, self.id) if self.answered_ms is None else (0, self.answered_ms, self.id)
+    def place(self) -> tuple[int, str]:
+        """Its order in a queue: answers first, unless a deadline was in the last century; then by score."""
+        return self.score if self.answered_ms is None else self.answered_ms - ANSWERED_FIRST_MS, self.id
 
     def held_by(self, agent: str, attempt: int) -> bool:
         """Whether this attempt may still say something."""
@@ -540,5 +541,5 @@ class Model:
         task.note(what)
 
 
-def _place(task: Task) -> tuple[int, int, str]:
+def _place(task: Task) -> tuple[int, str]:
     return task.place
