@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -91,6 +92,9 @@ def event_of(tenant: str, entry_id: str, fields: Mapping[bytes, bytes]) -> Event
     return Event(tenant, entry_id, subject, msgspec.json.encode(body), folders)
 
 
+_digest = lru_cache(4_096)(digest)
+
+
 class _Named(msgspec.Struct):
     key: str = ""
 
@@ -103,4 +107,4 @@ def _folders(tenant: str, data: str) -> tuple[str, ...]:
         key = _decode_named(data).key
     except msgspec.ValidationError:
         return ()
-    return tuple(subjects.context_folder(tenant, digest(folder)) for folder in folders_of(key))
+    return tuple([subjects.context_folder(tenant, _digest(folder)) for folder in folders_of(key)])

@@ -28,8 +28,12 @@ class TextResult(Result):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     def model_dump_json(self, **options: Any) -> str:
-        """As pydantic's, with the JSON texts in their places."""
-        return msgspec.json.encode(self.model_dump(**options)).decode()
+        """As pydantic's without the fields that are None, with the JSON texts in their places."""
+        return msgspec.json.encode(_fields(self), enc_hook=_fields).decode()
+
+
+def _fields(result: TextResult) -> dict[str, Any]:
+    return {name: value for name, value in result.__dict__.items() if value is not None}
 
 
 def checked(text: bytes, field: str) -> bytes:

@@ -34,6 +34,8 @@ _BELONGS: dict[_Form, frozenset[str]] = {
 }
 """Which arguments each form of the call takes."""
 
+_DEFAULTS = {name: field.default for name, field in GetContext.model_fields.items()}
+
 
 class ContextReading:
     """The handler. `declare` announces it."""
@@ -219,9 +221,8 @@ def _form(given: GetContext) -> _Form:
         form = "version"
     else:
         form = "versions" if given.versions else "current"
-    defaults = GetContext.model_fields
     for name in given.model_fields_set - _BELONGS[form]:
-        if getattr(given, name) != defaults[name].default:
+        if getattr(given, name) != _DEFAULTS[name]:
             with_it = [other for other, names in _BELONGS.items() if name in names and other != form]
             raise InvalidArgument(
                 f"{name}: cannot stand beside {_named(form)}",
