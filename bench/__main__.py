@@ -1,7 +1,7 @@
-"""Runs the measurements and prints the report; `--write` puts it into docs/benchmarks.md."""
+"""Runs the measurements and prints the report; `--write` puts it into docs/benchmarks.md, in place of what was there of
+the same parts."""
 
 import argparse
-import datetime
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import uvloop
 
-from bench import envelope, fan_out, hand_over, idle, tool_call
-from bench.rounds import machine
+from bench import context, envelope, fan_out, hand_over, idle, many_keys, relay, tool_call
+from bench.report import renewed, section, whole
 from tests.support.processes import Backend
 
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -62,6 +62,43 @@ result. Once with a Redis that was empty before, once with one that holds a mill
         hand_over.measure,
         2_000,
     ),
+    "context": Part(
+        "Sharing and reading contexts",
+        """
+20 clients with 4 calls in flight each, through one gateway, which checks their tokens, and one state hub, with a Redis
+with `appendfsync always`. 1,000 contexts in turn, with some 100 bytes of JSON each. Beside it a tool of another service
+that says what it was told, and so costs what the gateway and the bus cost. A write is on the disk when it is answered,
+is kept as a version, and its event is brought to the log and to those who listen in the same time.
+""",
+        context.measure,
+        4000,
+    ),
+    "many_keys": Part(
+        "Many contexts",
+        """
+Two hubs side by side, each with a Redis of its own with `appendfsync always`: one with 1,000 contexts, one with
+1,000,000 (`CONTEXT_MAX_KEYS` raised). Keys from all over. Then snapshots (`aicp://shared-state`) are read one after the
+other, while a process of its own sends PINGs to Redis. The longest command is from Redis' slow log, with everything
+above 0.1 ms logged. The measurement fails where Redis has seen a command that looks at all keys, such as KEYS or SCAN,
+or a tenth of the PINGs took more than 100 ms.
+""",
+        many_keys.measure,
+        1_000_000,
+        rounds=3,
+    ),
+    "relay": Part(
+        "From a change to those who listen",
+        """
+25 clients change 50 contexts through the gateway at a steady rate of 500 changes a second, whether or not the ones
+before were answered. Each is heard of by a subscriber of the event log on NATS, and by an MCP client that watches
+this one context over WebSocket. A change is certain somewhere between the script in Redis, whose clock is read in whole
+milliseconds and so up to one too early, and the moment when its writer has the answer: both are given. Below zero: the
+listener knew before the writer.
+""",
+        relay.measure,
+        5_000,
+        rounds=3,
+    ),
     "fan_out": Part(
         "One change, many listeners",
         """
@@ -84,16 +121,9 @@ the gateway has more than before, resident, divided by the sessions; the buffers
 }
 
 
-async def run(names: list[str], rounds: int) -> str:
-    """The report."""
-    today = datetime.datetime.now(datetime.UTC).date()
-    report = [
-        "# Benchmarks",
-        (
-            f"Made by `make bench` on {today}: {machine()}.\n"
-            f"Medians of {rounds} rounds that take turns. With another machine's compare the ratios, not the figures."
-        ),
-    ]
+async def run(names: list[str], rounds: int) -> dict[str, str]:
+    """The sections of the report, by their titles."""
+    sections = {}
     for name in names:
         part = PARTS[name]
         with tempfile.TemporaryDirectory() as folder:
@@ -103,21 +133,33 @@ async def run(names: list[str], rounds: int) -> str:
                 found = await part.measure(backend, min(rounds, part.rounds or rounds), part.size)
             finally:
                 backend.stop()
-        report += [f"## {part.title}", part.text.strip(), found]
-        print("\n\n".join(report[-3:]), flush=True)
-    return "\n\n".join(report) + "\n"
+        sections[part.title] = section(part.title, part.text, found)
+        print(sections[part.title], end="\n\n", flush=True)
+    return sections
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="which; default: all")
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(["parts:", *(f"  {name:<11} {part.title}" for name, part in PARTS.items())]),
+    )
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar="part", help="which; default: all")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help=f"write {REPORT.name}")
+    parser.add_argument("--write", action="store_true", help=f"put what was measured into {REPORT.name}")
     options = parser.parse_args()
-    report = uvloop.run(run(options.parts or list(PARTS), options.rounds))
-    if options.write:
-        REPORT.write_text(report, encoding="utf-8")
+    sections = uvloop.run(run(options.parts or list(PARTS), options.rounds))
+    if not options.write:
+        return
+    if options.parts:
+        command = " ".join(["python -m bench", *options.parts, f"--rounds {options.rounds}"])
+        titles = [part.title for part in PARTS.values()]
+        report = renewed(REPORT.read_text(encoding="utf-8"), sections, titles, command)
+    else:
+        report = whole(list(sections.values()), options.rounds)
+    REPORT.write_text(report, encoding="utf-8")
 
 
 if __name__ == "__main__":

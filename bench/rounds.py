@@ -4,7 +4,7 @@ import asyncio
 import platform
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,3 +92,9 @@ def machine() -> str:
 def rows(figures: dict[str, str]) -> str:
     """A Markdown table of figures by name."""
     return "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {figure} |" for name, figure in figures.items())])
+
+
+def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table: names in the first column, figures in the others."""
+    ruled = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ruled, *lines)).replace("|  |", "| |")

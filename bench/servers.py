@@ -31,22 +31,30 @@ ECHO = {"name": "echo", "arguments": {"text": "analyse this"}}
 
 
 @contextmanager
-def plugin_and_gateway(backend: Backend) -> Iterator[tuple[ServiceProcess, GatewayProcess]]:
-    """The plug-in of the gateway's tests and a gateway that wants tokens, ready."""
-    plugin = ServiceProcess("fixture", backend, module=FIXTURE).start()
-    gateway = GatewayProcess(
-        backend,
-        {"REQUIRED_SERVICES": "fixture", "JWT_REQUIRED": "true", "JWT_SECRET": SECRET, "LOG_LEVEL": "warning"},
-        module="aicp_gateway",
-    )
-    gateway.start()
-    try:
-        plugin.wait()
-        gateway.wait()
+def plugin_and_gateway(backend: Backend, *services: ServiceProcess) -> Iterator[tuple[ServiceProcess, GatewayProcess]]:
+    """The plug-in of the gateway's tests, other services, and a gateway that wants tokens, ready."""
+    plugin = ServiceProcess("fixture", backend, module=FIXTURE)
+    with gateway_of(backend, plugin, *services, JWT_REQUIRED="true", JWT_SECRET=SECRET) as gateway:
         yield plugin, gateway
+
+
+@contextmanager
+def gateway_of(backend: Backend, *services: ServiceProcess, **settings: str) -> Iterator[GatewayProcess]:
+    """These services, which it starts, and a gateway for them, ready."""
+    names = ",".join(service.name for service in services)
+    gateway = GatewayProcess(
+        backend, {"REQUIRED_SERVICES": names, "LOG_LEVEL": "warning", **settings}, module="aicp_gateway"
+    )
+    processes = [*services, gateway]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.wait()
+        yield gateway
     finally:
-        gateway.stop()
-        plugin.stop()
+        for process in reversed(processes):
+            process.stop()
 
 
 def bearer(agent: str) -> dict[str, str]:

@@ -16,18 +16,19 @@ local wants_values, limit, max_bytes = tonumber(max_bytes) > 0, tonumber(limit),
 local bytes = 0
 -- A context as an entry; false for one that is not to be seen; nil where it would not fit.
 local function entry(name, now, is_first)
-  local f = redis.call('HMGET', hash_of(name), 'version', 'author', 'updated_ms', 'expires_ms', 'readers')
+  local hash = hash_of(name)
+  -- Values are read where they are wanted only.
+  local f = redis.call('HMGET', hash, 'version', 'author', 'updated_ms', 'expires_ms', 'readers',
+    wants_values and 'value' or 'version')
   if not f[1] or not may(f[5] or '', reader) then return false end
-  local hash, version, expires = hash_of(name), tonumber(f[1]), tonumber(f[4] or 0)
-  local live = redis.call('HEXISTS', hash, 'value') == 1
+  local version, expires, value = tonumber(f[1]), tonumber(f[4] or 0), wants_values and f[6]
+  local live = value or not wants_values and redis.call('HSTRLEN', hash, 'value') > 0
   if live and expires > 0 and expires <= now then
-    live, version = false, version + 1
+    live, value, version = false, false, version + 1
   end
-  local value = false
-  if live and wants_values then
-    bytes = bytes + redis.call('HSTRLEN', hash, 'value')
+  if value then
+    bytes = bytes + #value
     if bytes > max_bytes and not is_first then return nil end
-    value = redis.call('HGET', hash, 'value')
   end
   return {name, version, value, f[2], tonumber(f[3]), live and expires or 0, f[5] or '', live and 1 or 0}
 end
