@@ -191,6 +191,10 @@ chaos: $(VENV)/.dev ## Kill parts of a hub at work: make chaos CHAOS_TASKS=20000
 	  TASK_MACHINE_EXAMPLES=$(or $(TASK_MACHINE_EXAMPLES),300) \
 	  $(BIN)/python -m pytest -s tests/router/test_chaos.py tests/router/test_task_machine.py $(ARGS)
 
+.PHONY: archive-campaign
+archive-campaign: $(VENV)/.dev ## Archive events while PostgreSQL is stopped and workers are killed: ARCHIVE_EVENTS=100000
+	@ARCHIVE_EVENTS=$(or $(ARCHIVE_EVENTS),100000) $(BIN)/python -m pytest -s tests/statehub/test_archive_campaign.py $(ARGS)
+
 .PHONY: bench-routing
 bench-routing: $(VENV)/.dev ## Measure who is chosen, and how fast: make bench-routing DATA=FOLDER ARGS=--write
 	@$(BIN)/python -m bench_routing $(if $(DATA),--data $(DATA)) $(ARGS)

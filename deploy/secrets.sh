@@ -13,6 +13,8 @@ fi
 # Starts with a letter: nats.conf would take a word of digits for a number.
 secret() { printf s; od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
+postgres=$(secret)
+
 umask 077
 # `set -C` (noclobber): of two runs at the same time only one writes.
 set -C
@@ -22,5 +24,9 @@ AICP_NATS_TOKEN=$(secret)
 AICP_REDIS_PASSWORD=$(secret)
 # Signs the tokens of clients when JWT_REQUIRED=true.
 JWT_SECRET=$(secret)
+# The archive of every change, in PostgreSQL (docs/archive.md): take the # off the last two lines.
+AICP_POSTGRES_PASSWORD=$postgres
+#COMPOSE_PROFILES=archive
+#AICP_POSTGRES_URL=postgresql://aicp:$postgres@postgres:5432/aicp
 END
 echo "Wrote new passwords to $file (mode 0600)."

@@ -103,7 +103,8 @@ def token(
         str | None,
         typer.Option(
             help="What it allows, separated by spaces: agents:read, agents:write, tasks:request, tasks:work,"
-            " tasks:read, context:read, context:write, or what a plug-in asks for. Without it everything in the tenant."
+            " tasks:read, context:read, context:write, history:read, or what a plug-in asks for. Without it"
+            " everything in the tenant."
         ),
     ] = None,
     expires_in: Annotated[str, typer.Option(help="How long it is valid: a number and s, m, h, d or w.")] = "30d",
@@ -115,6 +116,73 @@ def token(
     from aicp.token import TokenOptions, run_token
 
     raise typer.Exit(run_token(TokenOptions(sub, tenant, agent, scope, expires_in, secret_file)))
+
+
+history = typer.Typer(help="Read what happened from the archive of a hub.", no_args_is_help=True)
+app.add_typer(history, name="history")
+
+_Url = Annotated[str, typer.Option(envvar="AICP_URL", show_envvar=True, help="The hub: ws, wss, http or https.")]
+_Token = Annotated[str, typer.Option(help="Bearer token. Better AICP_TOKEN or a file: others can see a command line.")]
+_TokenFile = Annotated[Path | None, typer.Option(help="File that holds the token.")]
+_Name = Annotated[str, typer.Option("--agent", help="Your name on a hub that asks for no token.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+_Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many events, the newest first.")]
+_Values = Annotated[bool, typer.Option("--values", help="Show the values of contexts too.")]
+
+_HUB = "ws://127.0.0.1:8765/mcp"
+
+
+@history.command("task")
+def history_of_task(
+    task_id: Annotated[str, typer.Argument(metavar="ID")],
+    url: _Url = _HUB,
+    token: _Token = "",
+    token_file: _TokenFile = None,
+    name: _Name = "",
+    as_json: _Json = False,
+    limit: _Limit = 50,
+) -> None:
+    """The way of a task: who asked for it, who had it, and when."""
+    from aicp.history import HistoryOptions, run_history
+
+    raise typer.Exit(run_history(HistoryOptions("task_id", task_id, url, name, token, token_file, as_json, limit)))
+
+
+@history.command("context")
+def history_of_context(
+    key: Annotated[str, typer.Argument(metavar="KEY")],
+    version: Annotated[int | None, typer.Option(min=1, help="Only this version, with its value.")] = None,
+    with_values: _Values = False,
+    url: _Url = _HUB,
+    token: _Token = "",
+    token_file: _TokenFile = None,
+    name: _Name = "",
+    as_json: _Json = False,
+    limit: _Limit = 50,
+) -> None:
+    """The versions of a shared context: who wrote each, and when."""
+    from aicp.history import HistoryOptions, run_history
+
+    options = HistoryOptions("context_key", key, url, name, token, token_file, as_json, limit, version, with_values)
+    raise typer.Exit(run_history(options))
+
+
+@history.command("agent")
+def history_of_agent(
+    agent: Annotated[str, typer.Argument(metavar="NAME")],
+    with_values: _Values = False,
+    url: _Url = _HUB,
+    token: _Token = "",
+    token_file: _TokenFile = None,
+    name: _Name = "",
+    as_json: _Json = False,
+    limit: _Limit = 50,
+) -> None:
+    """What an agent did, asked for, and was given to do."""
+    from aicp.history import HistoryOptions, run_history
+
+    options = HistoryOptions("agent", agent, url, name, token, token_file, as_json, limit, None, with_values)
+    raise typer.Exit(run_history(options))
 
 
 def main() -> None:

@@ -73,8 +73,8 @@ class Appending:
                     await self._settled.wait()
 
 
-class _Connection(NatsClient):
-    """A client that gives up what waits in its buffer when the connection breaks.
+class BriefClient(NatsClient):
+    """A client for one connection: it gives up what waits in its buffer when the connection breaks.
 
     nats-py would try to send it over the broken one, which uvloop refuses, and that leaves the client half closed,
     without a word to anybody.
@@ -97,7 +97,7 @@ class EventLog:
     def __init__(self, settings: StatehubSettings, name: str) -> None:
         self._settings = settings
         self._name = name
-        self._client = _Connection()
+        self._client = BriefClient()
         self._inbox = f"_INBOX.{secrets.token_hex(12)}."
         self._numbers = itertools.count()
         self._waiting: dict[str, tuple[Appending, int]] = {}

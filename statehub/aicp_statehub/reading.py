@@ -1,5 +1,6 @@
 """The tool `get_context`: one context, an old version of it, a list, or what has changed."""
 
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
@@ -37,11 +38,17 @@ _BELONGS: dict[_Form, frozenset[str]] = {
 _DEFAULTS = {name: field.default for name, field in GetContext.model_fields.items()}
 
 
+Archived = Callable[[str, str, str, int, float], Awaitable[Context | None]]
+"""Reads a version of a context: tenant, reader, key, version, and for how many seconds. Raises `Unavailable`."""
+
+
 class ContextReading:
     """The handler. `declare` announces it."""
 
     def __init__(self, service: Service[StatehubSettings]) -> None:
         self._service = service
+        self.archive: Archived | None = None
+        """Where versions are that Redis no longer has; None: nowhere."""
 
     def declare(self) -> None:
         """Declare the tool."""
@@ -90,6 +97,10 @@ class ContextReading:
     async def _version(self, envelope: Envelope, given: GetContext) -> GetContextResult:
         key, number, principal = given.context_key or "", given.version or 0, envelope.principal
         asked = await context_lists.version(self._service.redis, principal.tenant, key, number, reader=principal.agent)
+        if asked.status == "dropped" and self.archive is not None:
+            archived = await self.archive(principal.tenant, principal.agent, key, number, _patience_s(envelope))
+            if archived is not None:
+                return _found(archived)
         if asked.status == "found":
             return _found(asked.context)
         notes = {
@@ -236,8 +247,12 @@ def _named(form: _Form) -> str:
     return names.get(form, form)
 
 
+def _patience_s(envelope: Envelope) -> float:
+    return max(0.0, envelope.remaining_s() - ANSWER_MARGIN_S)
+
+
 def _wait_s(envelope: Envelope, given: GetContext) -> float:
-    return max(0.0, min(given.wait_s, envelope.remaining_s() - ANSWER_MARGIN_S))
+    return min(given.wait_s, _patience_s(envelope))
 
 
 def _max_bytes(given: GetContext) -> int:

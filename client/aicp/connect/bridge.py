@@ -2,37 +2,27 @@
 
 import asyncio
 import contextlib
-import json
-import logging
-import os
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, InvalidURI, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.protocol import State
-from websockets.typing import Subprotocol
 
-from aicp import __version__
 from aicp.connect.backoff import Backoff
 from aicp.connect.endpoint import Endpoint
-from aicp.connect.exceptions import ConnectError, Refused, TokenRefused
+from aicp.connect.exceptions import ConnectError, TokenRefused
 from aicp.connect.lines import LineReader, LineWriter, TooLong
+from aicp.connect.opening import BROKEN, clean, open_socket, reason
 from aicp.connect.relay import Relay
 from aicp.connect.unawaited import Unawaited
 
-SUBPROTOCOL = Subprotocol("mcp")
-
 _TICK_S = 0.5
-_OPEN_TIMEOUT_S = 10.0
 _FAREWELL_S = 0.5
 """For each of: the last messages of a client that goes, the closing of the WebSocket, the last lines for the client,
 and the first ones of a client that the hub does not let in."""
-_MAX_FRAME_BYTES = 64 * 1024 * 1024
 _UNREAD_BYTES = 1024 * 1024
 """Unwritten to the client; beyond it the hub is not read."""
 _UNREAD_ANSWERS_BYTES = 4 * 1024 * 1024
@@ -43,10 +33,6 @@ _UNSENT_CHARS = 1024 * 1024
 
 _TOKEN_EXPIRED = 4401
 """Close code of a hub when the token of a connection has expired."""
-_BROKEN = "the connection broke"
-
-_TRY_LATER = frozenset({408, 425, 429})
-"""Among the statuses 4xx, which otherwise say that the request is wrong, those that pass."""
 
 
 class Bridge:
@@ -180,7 +166,7 @@ class Bridge:
             try:
                 connection = await self._connect()
             except (OSError, EOFError, WebSocketException, _NotNow) as error:
-                self._note_loss(_reason(error))
+                self._note_loss(reason(error))
             else:
                 began = time.monotonic()
                 try:
@@ -190,7 +176,7 @@ class Bridge:
                 if self._ending:
                     return
                 if connection.close_code == _TOKEN_EXPIRED and not self._has_new_token():
-                    said = _clean(connection.close_reason) or "it has expired"
+                    said = clean(connection.close_reason) or "it has expired"
                     raise TokenRefused(f"{self._endpoint.shown} refuses the token: {said}")
                 delays.lasted(time.monotonic() - began)
                 self._note_loss(_farewell(connection))
@@ -201,24 +187,7 @@ class Bridge:
     async def _connect(self) -> ClientConnection:
         headers = self._headers()
         self._credential = headers.get("Authorization")
-        try:
-            return await _Connect(
-                self._endpoint.url,
-                subprotocols=[SUBPROTOCOL],
-                additional_headers=headers,
-                user_agent_header=f"aicp/{__version__}",
-                compression=None,
-                proxy=None if self._endpoint.on_this_machine else True,
-                open_timeout=_OPEN_TIMEOUT_S,
-                close_timeout=_FAREWELL_S,
-                max_size=_MAX_FRAME_BYTES,
-                logger=_silence(),
-            )
-        except InvalidStatus as error:
-            self._check_refusal(error)
-            raise
-        except (InvalidURI, InvalidProxy) as error:
-            raise ConnectError(f"no connection to {self._endpoint.shown} is possible: {error}") from error
+        return await open_socket(self._endpoint, headers)
 
     def _headers(self) -> dict[str, str]:
         try:
@@ -233,29 +202,6 @@ class Bridge:
             return self._headers().get("Authorization") != self._credential
         except _NotNow:
             return True
-
-    def _check_refusal(self, error: InvalidStatus) -> None:
-        """Raise when the hub would refuse a second time what it refuses now."""
-        status = error.response.status_code
-        where = self._endpoint.shown
-        if 300 <= status < 400:
-            # A redirect is not followed: the token was meant for this address.
-            place = error.response.headers.get("Location", "another address")
-            raise ConnectError(f"{where} has moved to {_clean(place)}: use that address")
-        if not 400 <= status < 500 or status in _TRY_LATER:
-            return
-        reason = _reason(error)
-        match status:
-            case 401 if self._credential:
-                raise TokenRefused(f"{where} refuses the token: {reason}")
-            case 401:
-                raise TokenRefused(f"{where} wants a token: {reason}")
-            case 403:
-                raise Refused(f"{where} refuses the connection: {reason}")
-            case 404:
-                raise ConnectError(f"{where} is a wrong address: {reason}")
-            case _:
-                raise ConnectError(f"{where} refuses the connection: {reason}")
 
     async def _talk(self, socket: ClientConnection) -> None:
         """Until the connection ends."""
@@ -306,55 +252,9 @@ class _NotNow(Exception):
     """There is no connection, and it is not the hub's doing."""
 
 
-class _Connect(connect):
-    """Follows no redirect."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
-def _reason(error: Exception) -> str:
-    """Why there is no connection, in a few words."""
-    if isinstance(error, InvalidStatus):
-        said = _said_by_hub(error.response.body)
-        return said or f"HTTP status {error.response.status_code}"
-    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
-        # The text of asyncio names the address, which is named already.
-        return os.strerror(error.errno).lower()
-    return _clean(str(error)) or _BROKEN
-
-
-def _said_by_hub(body: bytes | bytearray | None) -> str:
-    """What the body of an HTTP answer says: the message of a JSON-RPC error, or a hub's `error` and `hint`."""
-    try:
-        answer = json.loads(body or b"")
-    except (ValueError, RecursionError):
-        return ""
-    match answer:
-        case {"error": {"message": str(message)}}:
-            return _clean(message)
-        case {"error": str(what), "hint": str(hint)}:
-            return _clean(f"{what}; {hint}")
-        case _:
-            return ""
-
-
 def _farewell(socket: ClientConnection) -> str:
     """Why a connection ended."""
     code, reason = socket.close_code, socket.close_reason
     if code is None or code == 1006:
-        return _BROKEN
-    return f"closed with code {code}{f': {_clean(reason)}' if reason else ''}"
-
-
-def _clean(text: object) -> str:
-    """A text of the other side for a terminal: one line, and not endless."""
-    return " ".join("".join(char if char.isprintable() else " " for char in str(text)[:300]).split())
-
-
-def _silence() -> logging.Logger:
-    """What the WebSocket library would say on stderr, the bridge says itself."""
-    logger = logging.getLogger("aicp.connect.websocket")
-    logger.propagate = False
-    logger.setLevel(logging.CRITICAL + 1)
-    return logger
+        return BROKEN
+    return f"closed with code {code}{f': {clean(reason)}' if reason else ''}"
