@@ -8,6 +8,7 @@ Connecting, with passwords, TLS and Sentinel, stays redis-py's.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import hiredis
@@ -19,6 +20,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 ANSWER_S = 10.0
 """A Redis that owes a reply and says nothing for so long is given up."""
 
+Argument = str | bytes | int | float
+Push = list[Any] | None
+"""What Redis says without being asked (RESP3); None: the connection is gone."""
+
 
 class RedisLine:
     """Calls of one process. Connects at the first one, and again after the connection broke.
@@ -26,19 +31,24 @@ class RedisLine:
     Args:
         pool: Makes the connection.
         texts: Whether replies are texts, read as UTF-8; otherwise they are bytes.
+        on_push: Is told of pushes, and of the end of a connection. Without it there must be no pushes.
     """
 
-    def __init__(self, pool: ConnectionPool, *, texts: bool = True) -> None:
+    def __init__(
+        self, pool: ConnectionPool, *, texts: bool = True, on_push: Callable[[Push], None] | None = None
+    ) -> None:
         self._pool = pool
         self._texts = texts
+        self._on_push = on_push
         self._wire: _Wire | None = None
         self._connecting: asyncio.Task[_Wire] | None = None
 
-    async def call(self, *command: str | int | float) -> Any:
+    async def call(self, *command: Argument) -> Any:
         """The reply to a command.
 
         Raises:
-            ResponseError: Redis refuses it.
+            ResponseError: Redis refuses it. A server that says READONLY was a master and is none any more: the
+                connection to it is closed, and the next call looks for the master anew.
             redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError: there is no connection, or it
                 broke: whether the command was carried out is not known then.
         """
@@ -50,6 +60,22 @@ class RedisLine:
             raise reply
         return reply
 
+    async def calls(self, commands: Iterable[tuple[Argument, ...]]) -> list[Any]:
+        """The replies to commands that are sent together.
+
+        Raises:
+            As `call`; the others may have been carried out.
+        """
+        wire = self._wire
+        if wire is None or wire.closed:
+            wire = await self._connected()
+        sent = [wire.send(hiredis.pack_command(command)) for command in commands]  # type: ignore[arg-type]
+        replies = await asyncio.gather(*sent)
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return replies
+
     @property
     def stands(self) -> bool:
         """Whether the connection of the last call is still the one of the next."""
@@ -57,6 +83,10 @@ class RedisLine:
 
     async def close(self) -> None:
         """Leave. What is under way fails."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Break the connection; the next call makes another."""
         if self._wire is not None:
             self._wire.close()
 
@@ -71,14 +101,17 @@ class RedisLine:
     async def _connect(self) -> "_Wire":
         connection = cast("AbstractConnection", self._pool.make_connection())  # type: ignore[no-untyped-call]
         await connection.connect()  # type: ignore[no-untyped-call]
-        self._wire = _Wire(connection, texts=self._texts)
+        if connection._writer is None or connection._writer.transport.is_closing():
+            # It broke in this very moment, and nobody would tell the wire.
+            raise RedisConnectionError("the connection broke")
+        self._wire = _Wire(connection, texts=self._texts, on_push=self._on_push)
         return self._wire
 
 
 class _Wire(asyncio.Protocol):
     """One connection, from the moment on when redis-py has greeted Redis."""
 
-    def __init__(self, connection: AbstractConnection, *, texts: bool) -> None:
+    def __init__(self, connection: AbstractConnection, *, texts: bool, on_push: Callable[[Push], None] | None) -> None:
         writer = connection._writer
         assert writer is not None
         # It would close its connection when it is forgotten.
@@ -88,6 +121,7 @@ class _Wire(asyncio.Protocol):
         self._reader = hiredis.Reader(
             replyError=ResponseError, encoding="utf-8" if texts else None, errors="surrogateescape" if texts else None
         )
+        self._on_push = on_push
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._unsent: list[bytes] = []
         self._heard_at = 0.0
@@ -117,16 +151,23 @@ class _Wire(asyncio.Protocol):
         """Bytes from Redis."""
         self._heard_at = self._loop.time()
         self._reader.feed(data)
+        demoted = False
         try:
-            while self._waiting:
-                reply = self._reader.gets()
-                if reply is False:
-                    return
+            while (reply := self._reader.gets()) is not False:
+                if self._on_push is not None and isinstance(reply, hiredis.PushNotification):
+                    self._on_push(reply)
+                    continue
                 waiting = self._waiting.popleft()
                 # Whoever has been cancelled meanwhile does not want it any more.
                 if not waiting.done():
                     waiting.set_result(reply)
-        except hiredis.ProtocolError:
+                if isinstance(reply, ResponseError) and "READONLY" in str(reply):
+                    demoted = True
+        except (hiredis.ProtocolError, IndexError):
+            # Not the protocol, or a reply that nobody has asked for.
+            self.close()
+        if demoted:
+            # It stays connected and would refuse every change: the master is somewhere else.
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -143,6 +184,8 @@ class _Wire(asyncio.Protocol):
             if not waiting.done():
                 waiting.set_exception(error)
         self._waiting.clear()
+        if self._on_push is not None:
+            self._on_push(None)
 
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []

@@ -1,6 +1,7 @@
 """A service: a NATS micro service whose methods are typed functions, with its tools announced and its health served."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -127,6 +128,8 @@ class Service(Surface, Generic[SettingsT]):
             if not await self._or_stop(self.bus.connect()):
                 return
             await self._wait_for_redis()
+            if self._stop.is_set():
+                return
             for function in self._at_start:
                 await function()
             micro = await self._register()
@@ -192,14 +195,10 @@ class Service(Surface, Generic[SettingsT]):
         return False
 
     async def _wait_for_redis(self) -> None:
-        said = False
-        while not await ping(self.redis):
-            if not said:
-                log.warning("Redis does not answer yet; look at REDIS_URL if this stays so")
-                said = True
-            if self._stop.is_set():
-                return
-            await asyncio.sleep(0.1)
+        while not self._stop.is_set() and not await ping(self.redis):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await self._stop.wait()
 
     async def _register(self) -> nats.micro.Service:
         micro = await nats.micro.add_service(

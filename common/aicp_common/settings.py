@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from aicp_common.redis_url import checked_redis_url
 
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h: the environment is wrong, starting again will not help."""
@@ -44,7 +46,8 @@ class Settings(BaseSettings):
 
     nats_url: str = Field("nats://127.0.0.1:4222", pattern=r"^(nats|tls|ws|wss)://")
     """Several servers of a cluster: separated by commas."""
-    redis_url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^(redis|rediss|unix)://")
+    redis_url: Annotated[str, AfterValidator(checked_redis_url)] = "redis://127.0.0.1:6379/0"
+    """One of the forms of `aicp_common.redis_url`."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     log_format: Annotated[Literal["auto", "plain", "json"], BeforeValidator(_lower)] = "auto"
     """`auto`: plain lines on a terminal, JSON otherwise."""

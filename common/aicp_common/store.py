@@ -2,20 +2,23 @@
 
 import contextlib
 import hashlib
+import logging
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from aicp_common.errors import Busy, Unavailable
+from aicp_common.masters import Masters
+from aicp_common.redis_url import certificate_fault, parse_redis_url
 from aicp_common.redisline import RedisLine
+
+log = logging.getLogger(__name__)
 
 Value = str | int | float
 
@@ -33,6 +36,10 @@ class Store(Redis):
     """A client of Redis, and beside it the line on which scripts are called."""
 
     _line: RedisLine | None = None
+    masters: Masters | None = None
+    """Finds the master; None without Sentinel."""
+    said = ""
+    """Why `ping` had no answer, as the log says it; empty when it had one."""
 
     @property
     def line(self) -> RedisLine:
@@ -46,28 +53,26 @@ class Store(Redis):
         if self._line is not None:
             await self._line.close()
         await super().aclose(close_connection_pool)
+        if self.masters is not None:
+            await self.masters.aclose()
 
 
-def connect_redis(url: str, max_connections: int = 64) -> Redis:
+def connect_redis(url: str, max_connections: int = 64) -> Store:
     """A client for `url`. Does not connect yet.
 
     It never repeats a command by itself: a script that was cut off may have run.
+
+    Args:
+        url: In one of the forms of `aicp_common.redis_url`.
+
+    Raises:
+        WrongUrl: it is none of them.
     """
-    # The plain pool fails a command when every connection is in use; this one lets it wait for its turn.
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
-        url,
-        decode_responses=True,
-        max_connections=max_connections,
-        timeout=10,
-        socket_connect_timeout=2,
-        socket_timeout=10,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        # With these (for a managed service that announces its maintenance) the pool hands out connections that the
-        # server has closed, and after a restart of Redis the first call of each would fail.
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-    )
-    return Store.from_pool(pool)
+    pool, masters = parse_redis_url(url).pool(max_connections)
+    store: Redis = Store.from_pool(pool)
+    assert isinstance(store, Store)
+    store.masters = masters
+    return store
 
 
 def key(tenant: str, *parts: str) -> str:
@@ -89,10 +94,15 @@ async def redis_errors() -> AsyncIterator[None]:
         raise _told(error) from error
 
 
+_REFUSAL = re.compile(r"(?:^|-)(LOADING|BUSY|READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|CLUSTERDOWN)\b")
+"""The code of an error that says that Redis takes no changes now; in a script, Redis 6 puts it behind where it was."""
+
+
 def _told(error: Exception) -> Exception:
     """What a caller is told of an error of Redis; the error itself where it is a fault of ours."""
-    if isinstance(error, AuthenticationError):
-        return Unavailable("Redis refuses the credentials of REDIS_URL")
+    lasting = _lasting(error)
+    if lasting is not None:
+        return lasting
     if isinstance(error, (RedisConnectionError, RedisTimeoutError, OSError)):
         return Unavailable(
             "the store (Redis) is away",
@@ -104,9 +114,25 @@ def _told(error: Exception) -> Exception:
             f"{OUTBOX_CAP} events wait for the event log, no more changes are taken until it drains",
             hint="try again later; the operator should look at the state hub and NATS",
         )
-    if text.startswith(("LOADING", "BUSY", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "NOREPLICAS")):
-        return Unavailable(f"the store (Redis) takes no changes now: {text.split()[0]}")
+    if (refusal := _REFUSAL.search(text)) is not None:
+        return Unavailable(f"the store (Redis) takes no changes now: {refusal[1]}")
     return error
+
+
+def _lasting(error: Exception) -> Unavailable | None:
+    """What is told of an error that waiting will not change."""
+    if isinstance(error, AuthenticationError):
+        return Unavailable("Redis refuses the credentials of REDIS_URL")
+    if fault := certificate_fault(error):
+        return Unavailable(
+            f"the certificate of Redis is not accepted: {fault}",
+            hint="look at the host name and ssl_ca_certs in REDIS_URL",
+        )
+    if isinstance(error, MovedError) or str(error).startswith("MOVED "):
+        return Unavailable("REDIS_URL leads to one of several nodes of a Redis Cluster, which a hub cannot use")
+    if isinstance(error, NoPermissionError) or str(error).startswith("NOPERM "):
+        return Unavailable(f"Redis does not let the user of REDIS_URL do all that a hub does: {error}")
+    return None
 
 
 _PRELUDE = """
@@ -188,14 +214,23 @@ class Tenants:
 
 
 async def ping(redis: Redis) -> bool:
-    """Whether Redis answers.
+    """Whether Redis answers. Why it does not is logged, once for each reason.
 
     Raises:
-        Unavailable: it refuses the credentials, which waiting will not change.
+        Unavailable: it refuses the credentials, or has a certificate that is not accepted: waiting changes nothing.
     """
+    why = ""
     try:
-        return bool(await redis.ping())
-    except AuthenticationError as error:
-        raise Unavailable("Redis refuses the credentials of REDIS_URL") from error
-    except (RedisError, OSError):
-        return False
+        await redis.ping()
+    except (RedisError, OSError) as error:
+        lasting = _lasting(error)
+        if lasting is not None:
+            raise lasting from error
+        why = str(error) or type(error).__name__
+    if isinstance(redis, Store) and redis.said != why:
+        redis.said = why
+        if why:
+            log.warning("Redis does not answer: %s", why)
+        else:
+            log.info("Redis answers again")
+    return not why

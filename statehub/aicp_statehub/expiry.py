@@ -5,8 +5,6 @@ import contextlib
 import logging
 import time
 
-from nats.aio.msg import Msg
-
 from aicp_common.errors import Busy
 from aicp_common.ids import is_id
 from aicp_common.service import Service
@@ -37,10 +35,11 @@ class Expiry:
         """Tenant to monotonic time."""
         self._sooner = asyncio.Event()
 
-    async def on_signal(self, message: Msg) -> None:
-        """A context has changed; the message says in how many ms it expires, or nothing."""
-        if message.data:
-            self._expect(message.subject.split(".")[3], int(message.data))
+    def on_signal(self, tenant: str, said: bytes) -> None:
+        """A context has changed; the first word says in how many ms it expires, if it does."""
+        lifetime_ms = said.partition(b" ")[0]
+        if lifetime_ms:
+            self._expect(tenant, int(lifetime_ms))
 
     async def run(self) -> None:
         """Remove what is due, for ever.
@@ -92,7 +91,7 @@ class Expiry:
         try:
             for name in due:
                 if await contexts.expire(redis, tenant, name, self._bounds):
-                    await self._service.bus.publish(signal(tenant, name))
+                    self._service.waiters.tell(self._service.bus, signal(tenant, name))
         except Busy as error:
             log.warning("an expired context was not removed: %s", error)
             next_ms = 1000

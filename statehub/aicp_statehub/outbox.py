@@ -1,16 +1,15 @@
-"""The outboxes of tenants in Redis: reading what waits, removing what was relayed."""
+"""The outboxes of tenants in Redis: their names, their entries, and how much waits in them."""
 
-import asyncio
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
 
 from aicp_common.redisline import RedisLine
-from aicp_common.store import Store, key, redis_errors
+from aicp_common.store import key, redis_errors
 
 DEAD_LETTERS_CAP = 1000
 """Entries of a tenant that could not be relayed and are kept to look at."""
@@ -37,59 +36,29 @@ def dead_letters(tenant: str) -> str:
     return key(tenant, "outbox-dead-letters")
 
 
-async def read_waiting(
-    line: RedisLine, tenants: Sequence[str], after: Mapping[str, str], limit: int, block_ms: int
-) -> list[Entry]:
-    """The next entries of each tenant, as soon as there are any; none after `block_ms`.
-
-    Args:
-        line: For this alone, since the read holds it up; of bytes, since one entry that is no UTF-8 must not hide the
-            others.
-        tenants: Whose.
-        after: The entry of a tenant after which to read; from the first one on where there is none.
-        limit: Entries of one tenant at most.
-        block_ms: How long it waits.
+async def put_aside(
+    line: RedisLine, relayed: Iterable[tuple[str, str]], dead: Iterable[tuple[Entry, str]]
+) -> dict[str, list[str]]:
+    """Copy dead entries to the dead letters; ids of all that is to be removed, by tenant.
 
     Raises:
-        Unavailable: Redis is away.
+        redis.exceptions.RedisError, OSError: Redis is away.
     """
-    streams = [outbox(tenant) for tenant in tenants]
-    starts = [after.get(tenant, "0") for tenant in tenants]
-    async with redis_errors():
-        found = await line.call("XREAD", "COUNT", limit, "BLOCK", block_ms, "STREAMS", *streams, *starts)
-    if not found:
-        return []
-    # A map in RESP3, a list of pairs in RESP2.
-    by_stream = found.items() if isinstance(found, dict) else found
-    names = {stream.encode(): tenant for stream, tenant in zip(streams, tenants, strict=True)}
-    return [
-        Entry(names[stream], entry_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
-        for stream, entries in by_stream
-        for entry_id, flat in entries
-    ]
-
-
-async def remove(redis: Redis, relayed: Iterable[tuple[str, str]], dead: Iterable[tuple[Entry, str]]) -> None:
-    """Take entries out of their outboxes.
-
-    Args:
-        relayed: Tenant and entry id of what the event log has acknowledged.
-        dead: Entries that cannot be relayed, and why; they go to the tenant's dead letters.
-
-    Raises:
-        Unavailable: Redis is away.
-    """
-    ids: dict[str, list[str]] = defaultdict(list)
+    gone: dict[str, list[str]] = defaultdict(list)
     for tenant, entry_id in relayed:
-        ids[tenant].append(entry_id)
-    async with redis_errors():
-        for entry, why in dead:
-            kept = {name[:DEAD_FIELD_BYTES]: value[:DEAD_FIELD_BYTES] for name, value in entry.fields.items()}
-            letter = {**kept, b"entry": entry.id.encode(), b"why": why.encode()}
-            await redis.xadd(dead_letters(entry.tenant), letter, maxlen=DEAD_LETTERS_CAP, approximate=False)  # type: ignore[arg-type]
-            ids[entry.tenant].append(entry.id)
-        line = cast("Store", redis).line
-        await asyncio.gather(*(line.call("XDEL", outbox(tenant), *gone) for tenant, gone in ids.items()))
+        gone[tenant].append(entry_id)
+    for entry, why in dead:
+        letter = {name[:DEAD_FIELD_BYTES]: value[:DEAD_FIELD_BYTES] for name, value in entry.fields.items()}
+        letter |= {b"entry": entry.id.encode(), b"why": why.encode()}
+        flat = itertools.chain.from_iterable(letter.items())
+        await line.call("XADD", dead_letters(entry.tenant), "MAXLEN", DEAD_LETTERS_CAP, "*", *flat)
+        gone[entry.tenant].append(entry.id)
+    return gone
+
+
+def removal(tenant: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """The command that takes entries out of an outbox."""
+    return ("XDEL", outbox(tenant), *ids)
 
 
 async def measure(redis: Redis, tenants: Sequence[str]) -> tuple[int, int | None]:

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import defaultdict
 
+from aicp_common.cancellation import end
 from aicp_common.errors import Unavailable
 from aicp_common.ids import is_id
 from aicp_common.service import Service
@@ -27,6 +28,8 @@ MEASURE_INTERVAL_S = 10.0
 CHECK_INTERVAL_S = 1.0
 """How long it can stay unnoticed that the event log's connection is gone, should its client not say so."""
 MAX_BACK_OFF_S = 2.0
+LEAVE_PATIENCE_S = 1.0
+"""For giving the leases back; without that they lapse."""
 
 _NOTHING_LOST = "Nothing is lost: changes are still taken, and their events wait in Redis, up to a cap."
 
@@ -53,7 +56,7 @@ class Relay:
         self._by_shard: dict[int, tuple[str, ...]] = {}
         self._look_now = asyncio.Event()
         self._around = Surroundings(
-            redis=self._redis,
+            store=self._redis,
             leases=self._leases,
             event_log=self._open_log,
             refusal=Outage(
@@ -69,20 +72,32 @@ class Relay:
 
     async def run(self) -> None:
         """Relay, for ever."""
+        loops = [
+            asyncio.create_task(work)
+            for work in (self._keep_log_open(), self._hold_leases(), self._find_tenants(), self._measure())
+        ]
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep_log_open())
-                group.create_task(self._hold_leases())
-                group.create_task(self._find_tenants())
-                group.create_task(self._measure())
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for loop in done:
+                loop.result()
         finally:
-            await asyncio.gather(*(shard.stop() for shard in self._shards.values()))
-            self._shards.clear()
-            with contextlib.suppress(Unavailable):
+            leaving = asyncio.create_task(self._leave(loops))
+            while not leaving.done():
+                # Whoever ends this may say so again and again.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([leaving])
+            leaving.result()
+
+    async def _leave(self, loops: list[asyncio.Task[None]]) -> None:
+        await end(loops)
+        await asyncio.gather(*(shard.stop() for shard in self._shards.values()))
+        self._shards.clear()
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(LEAVE_PATIENCE_S):
                 await self._leases.leave()
-            if self._log is not None:
-                await self._log.close()
-            await self._redis.aclose()
+        if self._log is not None:
+            await self._log.close()
+        await self._redis.aclose()
 
     async def _open_log(self) -> EventLog:
         async with self._opening:
@@ -144,9 +159,6 @@ class Relay:
                 if count != known:
                     await self._sort_tenants(await self._service.tenants.all())
                     known = count
-                for shard in list(self._shards.values()):
-                    # Also one that began to wait for the old tenants just when they changed.
-                    await shard.interrupt()
             except Unavailable:
                 metrics.FAILURES.labels("redis").inc()
             with contextlib.suppress(TimeoutError):

@@ -4,22 +4,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from aicp_common.cancellation import end
 from aicp_common.errors import TooLarge, Unavailable
-from aicp_common.redisline import RedisLine
-from aicp_common.store import redis_errors
+from aicp_common.store import Store
 from aicp_statehub import metrics
 from aicp_statehub.event import UnusableEntry, at_ms, event_of
 from aicp_statehub.event_log import Appending, EventLog
 from aicp_statehub.leases import Leases
 from aicp_statehub.outage import Outage
-from aicp_statehub.outbox import Entry, read_waiting, remove
+from aicp_statehub.outbox import Entry
+from aicp_statehub.outboxes import IDLE_S, Outboxes, open_outboxes
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +29,8 @@ WINDOW = 1024
 GATHER_S = 0.004
 """What follows on an event comes with the next read: at most so often is there one, or a busy hub would read, send and
 remove each event by itself."""
-IDLE_BLOCK_MS = 5000
-ACK_BLOCK_MS = 50
-"""How long a read may keep trouble with what is in flight from being noticed."""
+ACK_WAIT_S = 0.05
+"""How long waiting for a change may keep trouble with what is in flight from being noticed."""
 ACK_TIMEOUT_S = 5.0
 STOP_PATIENCE_S = 1.0
 MIN_BACK_OFF_S = 0.05
@@ -45,7 +41,7 @@ MAX_BACK_OFF_S = 1.0
 class Surroundings:
     """What the shards of one worker share."""
 
-    redis: Redis
+    store: Store
     leases: Leases
     event_log: Callable[[], Awaitable[EventLog]]
     """An open connection to the event log; waits until there is one."""
@@ -76,8 +72,7 @@ class Shard:
         self.number = number
         self._around = around
         self._tenants: Sequence[str] = ()
-        self._reading: Sequence[str] | None = None
-        self._client_id: int | None = None
+        self._outboxes: Outboxes | None = None
         self._changed = asyncio.Event()
         self._stopping = False
         self._unremoved: set[tuple[str, str]] = set()
@@ -95,41 +90,32 @@ class Shard:
         """End after the round that is under way."""
         self._stopping = True
         self._changed.set()
+        if self._outboxes is not None:
+            self._outboxes.close()
         if self._task is None:
             return
-        until = time.monotonic() + STOP_PATIENCE_S
-        while not self._task.done() and time.monotonic() < until:
-            await self.interrupt()
-            await asyncio.wait([self._task], timeout=0.05)
+        await asyncio.wait([self._task], timeout=STOP_PATIENCE_S)
         await end([self._task])
 
     def watch(self, tenants: Sequence[str]) -> None:
         """Relay these from now on."""
         self._tenants = tenants
         self._changed.set()
-
-    @property
-    def watching(self) -> bool:
-        """Whether what it waits for is what it should wait for."""
-        return self._reading is None or (self._reading is self._tenants and not self._stopping)
-
-    async def interrupt(self) -> None:
-        """End a read that waits for the tenants of before."""
-        if not self.watching and self._client_id is not None:
-            with contextlib.suppress(RedisError, OSError):
-                await self._around.redis.client_unblock(self._client_id)
+        if self._outboxes is not None:
+            self._outboxes.watch(tenants)
 
     async def _run(self) -> None:
         while not self._stopping:
             self._changed.clear()
-            if not self._tenants:
+            tenants = self._tenants
+            if not tenants:
                 await self._changed.wait()
                 continue
-            line = RedisLine(self._around.redis.connection_pool, texts=False)
             try:
-                async with redis_errors():
-                    self._client_id = int(await line.call("CLIENT", "ID"))
-                    await self._relay_over(line)
+                self._outboxes = await open_outboxes(self._around.store, tenants)
+                # They may have changed meanwhile.
+                self._outboxes.watch(self._tenants)
+                await self._relay(self._outboxes)
             except Unavailable:
                 # The renewal of the leases logs it, once for all shards.
                 metrics.FAILURES.labels("redis").inc()
@@ -140,19 +126,22 @@ class Shard:
                 log.exception("the relay of shard %s failed and goes on", self.number)
                 await self._pause()
             finally:
-                self._client_id = None
-                await line.close()
+                if self._outboxes is not None:
+                    self._outboxes.close()
+                    self._outboxes = None
 
-    async def _relay_over(self, line: RedisLine) -> None:
+    async def _relay(self, outboxes: Outboxes) -> None:
         sent_until: dict[str, str] = {}
         settling: set[asyncio.Task[None]] = set()
         try:
-            while not self._stopping and self._tenants and line.stands:
+            while not self._stopping and outboxes.stands:
                 if not settling:
                     sent_until.clear()
-                entries = await self._read(line, sent_until, ACK_BLOCK_MS if settling else IDLE_BLOCK_MS)
+                entries = await outboxes.read(sent_until, BATCH, ACK_WAIT_S if settling else IDLE_S)
                 if entries and not self._trouble:
-                    await self._send(entries[: self._window], sent_until, settling)
+                    sent, kept = entries[: self._window], entries[self._window :]
+                    outboxes.look_again({entry.tenant for entry in kept})
+                    await self._send(outboxes, sent, sent_until, settling)
                     if len(entries) < BATCH:
                         await asyncio.sleep(GATHER_S)
                 # Without trouble the next ones are sent before these are acknowledged.
@@ -160,21 +149,19 @@ class Shard:
                     await asyncio.wait(settling, return_when=asyncio.FIRST_COMPLETED)
                 if self._trouble:
                     await self._recover()
+                    outboxes.look_again(self._tenants)
         except asyncio.CancelledError:
             await end(settling)
             raise
         finally:
             await asyncio.gather(*settling, return_exceptions=True)
 
-    async def _read(self, line: RedisLine, sent_until: Mapping[str, str], block_ms: int) -> list[Entry]:
-        tenants = self._reading = self._tenants
-        try:
-            return await read_waiting(line, tenants, sent_until, max(1, BATCH // len(tenants)), block_ms)
-        finally:
-            self._reading = None
-
     async def _send(
-        self, entries: Sequence[Entry], sent_until: dict[str, str], settling: set[asyncio.Task[None]]
+        self,
+        outboxes: Outboxes,
+        entries: Sequence[Entry],
+        sent_until: dict[str, str],
+        settling: set[asyncio.Task[None]],
     ) -> None:
         event_log = await self._around.event_log()
         if self._trouble or (settling and event_log is not self._sent_over):
@@ -200,11 +187,11 @@ class Shard:
                 batch.why = error.message
                 break
             sent_until[entry.tenant] = entry.id
-        task = asyncio.create_task(self._settle(batch))
+        task = asyncio.create_task(self._settle(outboxes, batch))
         settling.add(task)
         task.add_done_callback(settling.discard)
 
-    async def _settle(self, batch: "_Batch") -> None:
+    async def _settle(self, outboxes: Outboxes, batch: "_Batch") -> None:
         """Wait until the log has the events, and take them out of the outboxes."""
         await batch.appending.settled(ACK_TIMEOUT_S)
         now_ms = time.time() * 1000
@@ -232,12 +219,12 @@ class Shard:
             self._around.refusal.end()
             self._window = min(self._window * 2, WINDOW)
             self._back_off_s = MIN_BACK_OFF_S
-        await self._remove(batch)
+        await self._remove(outboxes, batch)
 
-    async def _remove(self, batch: "_Batch") -> None:
+    async def _remove(self, outboxes: Outboxes, batch: "_Batch") -> None:
         self._unremoved.update(batch.relayed)
         try:
-            await remove(self._around.redis, batch.relayed, batch.dead)
+            await outboxes.remove(batch.relayed, batch.dead)
         except Unavailable:
             metrics.FAILURES.labels("redis").inc()
             self._trouble = True

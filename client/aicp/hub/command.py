@@ -24,7 +24,9 @@ from aicp.hub.welcome import client_urls, welcome_text
 
 _OUTSIDE_TIMEOUT_S = 10.0
 _NATS_SCHEMES = ("nats", "tls", "ws", "wss")
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+_REDIS_PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
+_NATS_PORT = 4222
 _APPENDFSYNC = ("always", "everysec", "no")
 
 
@@ -232,16 +234,25 @@ def _outside_url(given: str, variable: str, schemes: tuple[str, ...], environ: M
     if given and not given.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise HubError(f"{flag} ({variable}) must start with one of: {', '.join(f'{name}://' for name in schemes)}")
     try:
-        _address(given)
+        _addresses(given)
     except ValueError as error:
         raise HubError(f"{flag} ({variable}) is no URL: {error}") from None
     return given
 
 
-def _address(url: str) -> tuple[str, int]:
-    """Host and port of a URL, of the first one when there are several."""
-    parts = urlsplit(url.split(",", maxsplit=1)[0])
-    return parts.hostname or "127.0.0.1", parts.port or (6379 if parts.scheme.startswith("redis") else 4222)
+def _addresses(url: str) -> list[tuple[str, int]]:
+    """Host and port of those servers in a URL of which one is enough: of all sentinels, of the first NATS server.
+
+    Raises:
+        ValueError: what should be a port is none.
+    """
+    scheme = url.partition(":")[0]
+    if scheme in _REDIS_PORTS:
+        servers = [f"//{place}" for place in urlsplit(url).netloc.rpartition("@")[2].split(",")]
+    else:
+        servers = [url.split(",", maxsplit=1)[0]]
+    found = [urlsplit(server) for server in servers]
+    return [(parts.hostname or "127.0.0.1", parts.port or _REDIS_PORTS.get(scheme, _NATS_PORT)) for parts in found]
 
 
 def _choice(environ: Mapping[str, str], variable: str, allowed: tuple[str, ...], default: str) -> str:
@@ -252,26 +263,28 @@ def _choice(environ: Mapping[str, str], variable: str, allowed: tuple[str, ...],
 
 
 async def _reachable(url: str, flag: str) -> None:
-    """Wait for a server that runs already; its first address is enough, a client knows the rest.
+    """Wait for a server that runs already; one of its addresses is enough, a client knows the rest.
 
     Raises:
         HubError: nothing listens there.
     """
-    if not url.startswith(("nats://", "tls://", "redis://", "rediss://")):
+    if not url.startswith(("nats://", "tls://", *(f"{scheme}://" for scheme in _REDIS_PORTS))):
         return
-    host, port = _address(url)
+    addresses = _addresses(url)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _OUTSIDE_TIMEOUT_S
     while True:
-        try:
-            async with asyncio.timeout(max(deadline - loop.time(), 0.1)):
-                _, writer = await asyncio.open_connection(host, port)
-            writer.close()
-            return
-        except (OSError, TimeoutError) as error:
-            if loop.time() + 0.2 > deadline:
-                reason = str(error) or "no answer"
-                raise HubError(
-                    f"nothing listens at {host}:{port} ({reason}); change {flag}, or leave it out to have one started"
-                ) from None
-            await asyncio.sleep(0.2)
+        reasons = []
+        for host, port in addresses:
+            try:
+                async with asyncio.timeout(max((deadline - loop.time()) / len(addresses), 0.1)):
+                    _, writer = await asyncio.open_connection(host, port)
+                writer.close()
+                return
+            except (OSError, TimeoutError) as error:
+                reasons.append(f"{host}:{port} ({str(error) or 'no answer'})")
+        if loop.time() + 0.2 > deadline:
+            raise HubError(
+                f"nothing listens at {', '.join(reasons)}; change {flag}, or leave it out to have one started"
+            ) from None
+        await asyncio.sleep(0.2)
