@@ -13,8 +13,8 @@ import msgspec
 from redis.asyncio import Redis
 
 from aicp_common.store import TENANTS, connect_redis, key
-from aicp_statehub import contexts
-from aicp_statehub.contexts import Bounds
+from aicp_statehub.contexts import scripts
+from aicp_statehub.contexts.scripts import Bounds
 from bench.clients import WebSocketClient
 from bench.pings import pings
 from bench.rounds import Contestant, grid, take_turns
@@ -81,7 +81,7 @@ async def fill(backend: Backend, count: int) -> None:
         for start in range(0, count, _CHUNK):
             await asyncio.gather(
                 *(
-                    contexts.write(
+                    scripts.write(
                         redis,
                         TENANT,
                         name_of(number),

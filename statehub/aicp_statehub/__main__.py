@@ -4,15 +4,15 @@ from collections.abc import Mapping
 
 from aicp_common import subjects
 from aicp_common.service import Service, serve
-from aicp_statehub.completion import declare_completion
-from aicp_statehub.contexts import Bounds
-from aicp_statehub.expiry import Expiry
-from aicp_statehub.keys import any_signal
-from aicp_statehub.reading import ContextReading
-from aicp_statehub.relay import Relay
-from aicp_statehub.resources import declare_resources
+from aicp_statehub.contexts.completion import declare_completion
+from aicp_statehub.contexts.expiry import Expiry
+from aicp_statehub.contexts.keys import any_signal
+from aicp_statehub.contexts.reading import ContextReading
+from aicp_statehub.contexts.resources import declare_resources
+from aicp_statehub.contexts.scripts import Bounds
+from aicp_statehub.contexts.sharing import ContextSharing
+from aicp_statehub.relay.relay import Relay
 from aicp_statehub.settings import StatehubSettings
-from aicp_statehub.tools import ContextTools
 
 INSTRUCTIONS = (
     "Shared contexts are the memory that all agents of this network have in common. Look there (get_context) before "
@@ -31,7 +31,7 @@ def build(service: Service[StatehubSettings]) -> None:
         history_bytes=settings.context_history_bytes,
         archived=bool(settings.postgres_url),
     )
-    ContextTools(service, bounds).declare()
+    ContextSharing(service, bounds).declare()
     reading = ContextReading(service)
     reading.declare()
     declare_resources(service)
@@ -56,9 +56,9 @@ def build(service: Service[StatehubSettings]) -> None:
 
 def _declare_archive(service: Service[StatehubSettings], reading: ContextReading) -> None:
     # Its driver takes 0.1 s to load, which is only worth it where there is an archive.
-    from aicp_statehub.archive import Archive
-    from aicp_statehub.history import History
-    from aicp_statehub.history_tool import declare_history
+    from aicp_statehub.archive.archive import Archive
+    from aicp_statehub.archive.history import History
+    from aicp_statehub.archive.tool import declare_history
 
     archive, history = Archive(service), History(service.settings.postgres_url)
     declare_history(service, history)

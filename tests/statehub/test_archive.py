@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from aicp_common import subjects
 from aicp_common.bus import Bus
 from aicp_common.store import connect_redis
-from aicp_statehub.archive_reader import ArchiveReader, Delivered
-from aicp_statehub.archive_row import row_of
-from aicp_statehub.archive_tables import VERSION
-from aicp_statehub.archive_write import write
+from aicp_statehub.archive.reader import ArchiveReader, Delivered
+from aicp_statehub.archive.row import row_of
+from aicp_statehub.archive.tables import VERSION
+from aicp_statehub.archive.write import write
 from tests.statehub.agent import Agent, ToolFailed, eventually
 from tests.statehub.archived import (
     archiving,

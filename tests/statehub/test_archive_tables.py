@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from aicp_statehub.archive_database import UnusableDatabase
-from aicp_statehub.archive_reader import Delivered, gaps_in
-from aicp_statehub.archive_row import UnusableMessage, row_of
-from aicp_statehub.archive_tables import LOCK_VALUES, VERSION, migrate
-from aicp_statehub.archive_write import write
+from aicp_statehub.archive.database import UnusableDatabase
+from aicp_statehub.archive.reader import Delivered, gaps_in
+from aicp_statehub.archive.row import UnusableMessage, row_of
+from aicp_statehub.archive.tables import LOCK_VALUES, VERSION, migrate
+from aicp_statehub.archive.write import write
 from tests.statehub.archived import connected, message, new_database
 from tests.support.postgres import Postgres
 

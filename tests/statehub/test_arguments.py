@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from aicp_common.envelope import encode_json
-from aicp_statehub.reading import ContextReading
-from aicp_statehub.tools import ContextTools
+from aicp_statehub.contexts.reading import ContextReading
+from aicp_statehub.contexts.sharing import ContextSharing
 from tests.statehub.agent import Agent, ToolFailed
 
 KEY = b'"context_key":"k",'
@@ -73,9 +73,9 @@ async def test_a_bad_key_is_refused_with_the_rule(alice: Agent, key: str) -> Non
 @pytest.mark.parametrize(
     ("tool", "declared"),
     [
-        ("share_context", ContextTools.share_context),
+        ("share_context", ContextSharing.share_context),
         ("get_context", ContextReading.get_context),
-        ("delete_context", ContextTools.delete_context),
+        ("delete_context", ContextSharing.delete_context),
     ],
 )
 async def test_the_example_in_a_tools_description_is_a_call_that_works(

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from aicp_common.bus import Bus
 from aicp_common.store import key
-from aicp_statehub import contexts
-from aicp_statehub.context_lists import CHANGES_AT_ONCE
+from aicp_statehub.contexts import scripts
+from aicp_statehub.contexts.lists import CHANGES_AT_ONCE
 from tests.statehub.agent import Agent, Json, watching
 
 
@@ -74,7 +74,7 @@ async def test_who_may_have_missed_a_deletion_is_told(alice: Agent, tenant: str,
     known = (await alice.call("get_context"))["revision"]
     await alice.delete("a")
     await store.zadd(key(tenant, "context-tombstones"), {"a": 1})
-    await contexts.sweep(store, tenant)
+    await scripts.sweep(store, tenant)
     shown, found = await _changes(alice, known)
     assert (shown, found["status"]) == ([], "listed")
     assert "List everything once more" in found["note"]
@@ -91,7 +91,7 @@ async def test_a_context_that_was_forgotten_and_made_anew_is_news_to_who_knows_a
         await alice.share("k", number)
     await alice.delete("k")
     await store.zadd(key(tenant, "context-tombstones"), {"k": 1})
-    await contexts.sweep(store, tenant)
+    await scripts.sweep(store, tenant)
     assert (await alice.share("k", "anew"))["version"] == 1
     assert (await alice.get("k", newer_than=5))["value"] == "anew"
 

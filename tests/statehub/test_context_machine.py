@@ -16,9 +16,9 @@ from redis.asyncio import Redis
 
 from aicp_common.errors import Busy, Forbidden
 from aicp_common.store import connect_redis, key
-from aicp_statehub import context_lists, contexts
-from aicp_statehub.context_state import Context
-from aicp_statehub.contexts import Bounds
+from aicp_statehub.contexts import lists, scripts
+from aicp_statehub.contexts.scripts import Bounds
+from aicp_statehub.contexts.state import Context
 from tests.statehub.context_model import Model
 from tests.support.processes import Backend, wait_until_listening
 
@@ -65,7 +65,7 @@ class ContextMachine(RuleBasedStateMachine):
         now = Context(name, 0)
         try:
             stored, now = self.run(
-                contexts.write(
+                scripts.write(
                     *(self.redis, TENANT, name, value.encode()),
                     author=author,
                     bounds=BOUNDS,
@@ -98,7 +98,7 @@ class ContextMachine(RuleBasedStateMachine):
     def delete(self, name: str, author: str, expected: int | None, with_history: bool) -> None:
         try:
             outcome, _ = self.run(
-                contexts.delete(
+                scripts.delete(
                     *(self.redis, TENANT, name),
                     author=author,
                     bounds=BOUNDS,
@@ -114,7 +114,7 @@ class ContextMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def expire(self, name: str) -> None:
-        assert self.run(contexts.expire(self.redis, TENANT, name, BOUNDS)) == self.model.expire(name)
+        assert self.run(scripts.expire(self.redis, TENANT, name, BOUNDS)) == self.model.expire(name)
 
     @precondition(lambda machine: any(at.value is None for at in machine.model.names.values()))
     @rule(which=st.integers(0, 2))
@@ -123,7 +123,7 @@ class ContextMachine(RuleBasedStateMachine):
         dead = [name for name, at in self.model.names.items() if at.value is None]
         name = dead[which % len(dead)]
         self.run(self.redis.zadd(key(TENANT, "context-tombstones"), {name: 1}))
-        self.run(contexts.sweep(self.redis, TENANT))
+        self.run(scripts.sweep(self.redis, TENANT))
         self.model.forget(name)
 
     @invariant()
@@ -133,21 +133,21 @@ class ContextMachine(RuleBasedStateMachine):
     async def _compare(self) -> None:
         model = self.model
         for agent in AGENTS:
-            listed = await context_lists.list_page(self.redis, TENANT, reader=agent, max_value_bytes=10_000)
+            listed = await lists.list_page(self.redis, TENANT, reader=agent, max_value_bytes=10_000)
             assert listed.revision == model.revision
             assert [(one.key, one.version, (one.value or b"").decode()) for one in listed.contexts] == [
                 (name, at.version, at.value) for name, at in sorted(model.names.items()) if at.live and at.may(agent)
             ]
             for since in {0, max(0, model.revision - 3), model.revision}:
-                found = await context_lists.changes(self.redis, TENANT, since=since, reader=agent)
+                found = await lists.changes(self.redis, TENANT, since=since, reader=agent)
                 shown = [(one.key, one.version, one.deleted) for one in found.contexts]
                 assert (shown, found.complete) == model.changes(since, agent)
                 assert (found.revision, found.more) == (model.revision, False)
             for name in NAMES:
-                now = await contexts.read(self.redis, TENANT, name, reader=agent)
+                now = await scripts.read(self.redis, TENANT, name, reader=agent)
                 assert (now.version, now.value and now.value.decode()) == model.read(name, agent)
                 for number in range(1, now.version + 2):
-                    one = await context_lists.version(self.redis, TENANT, name, number, reader=agent)
+                    one = await lists.version(self.redis, TENANT, name, number, reader=agent)
                     value = one.context.value.decode() if one.status == "found" and one.context.value else None
                     assert (one.status, value) == model.version(name, number, agent)
         assert int(await self.redis.get(key(TENANT, "context-bytes")) or 0) == model.bytes

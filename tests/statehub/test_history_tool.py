@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from aicp_common.bus import Bus
-from aicp_statehub.archive_row import row_of
-from aicp_statehub.archive_tables import migrate
-from aicp_statehub.archive_write import write
-from aicp_statehub.json_text import MAX_VALUE_BYTES
+from aicp_statehub.archive.row import row_of
+from aicp_statehub.archive.tables import migrate
+from aicp_statehub.archive.write import write
+from aicp_statehub.contexts.json_text import MAX_VALUE_BYTES
 from tests.statehub.agent import Agent, Json, ToolFailed, eventually
 from tests.statehub.archived import archiving, connected, message, ready
 from tests.support.postgres import Postgres
@@ -208,7 +208,7 @@ async def test_a_version_that_redis_has_dropped_is_read_from_the_archive(
         await alice.share("salaries", number, readable_by=["*"])
 
     async def archived() -> bool:
-        return (await alice.get("salaries", version=1))["status"] == "found"
+        return bool((await alice.get("salaries", version=1))["status"] == "found")
 
     await eventually(archived)
     old = await alice.get("counter", version=1)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aicp_statehub.json_text import checked
-from aicp_statehub.merge_patch import merge_patch
+from aicp_statehub.contexts.json_text import checked
+from aicp_statehub.contexts.merge_patch import merge_patch
 
 RFC_7396_APPENDIX_A = [
     ('{"a":"b"}', '{"a":"c"}', '{"a":"c"}'),

@@ -10,7 +10,7 @@ from redis.crc import key_slot
 from aicp_common.bus import Bus
 from aicp_common.errors import Unavailable
 from aicp_common.store import Script, connect_redis, key, redis_errors
-from aicp_statehub.leases import shard_of
+from aicp_statehub.relay.leases import shard_of
 from tests.statehub.agent import Agent, eventually, stored_events, watching
 from tests.support.ordinary_life import ordinary_life, session, whole_hub
 from tests.support.processes import Backend, GatewayProcess

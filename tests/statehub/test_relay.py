@@ -16,10 +16,10 @@ from aicp_common import subjects
 from aicp_common.bus import Bus
 from aicp_common.ids import digest
 from aicp_common.store import TENANTS, connect_redis, key
-from aicp_statehub import contexts
-from aicp_statehub.contexts import Bounds
-from aicp_statehub.event import UnusableEntry, event_of
-from aicp_statehub.leases import LEASE_MS, RENEW_INTERVAL_S
+from aicp_statehub.contexts import scripts
+from aicp_statehub.contexts.scripts import Bounds
+from aicp_statehub.relay.event import UnusableEntry, event_of
+from aicp_statehub.relay.leases import LEASE_MS, RENEW_INTERVAL_S
 from tests.statehub.agent import Agent, Json, ToolFailed, eventually, stored_events, watching
 from tests.support.processes import Backend, ServiceProcess, wait_until_listening
 
@@ -95,9 +95,7 @@ def another_worker(backend: Backend, **env: str) -> Iterator[ServiceProcess]:
 async def change(redis: Redis, tenant: str, name: str, value: int) -> int:
     """A change as any service makes it: in Redis, whether or not there is a bus."""
     await redis.sadd(TENANTS, tenant)
-    stored, now = await contexts.write(
-        redis, tenant, name, b"%d" % value, author="alice", bounds=BOUNDS, traceparent=""
-    )
+    stored, now = await scripts.write(redis, tenant, name, b"%d" % value, author="alice", bounds=BOUNDS, traceparent="")
     assert stored
     return now.version
 
@@ -121,7 +119,7 @@ def versions_by_key(events: list[Json]) -> dict[str, list[int]]:
 
 async def assert_complete(nats_url: str, redis: Redis, tenant: str, acknowledged: dict[str, int]) -> None:
     """Nothing acknowledged is missing, every version is in the log, once and in order, and no outbox holds any."""
-    final = {name: (await contexts.read(redis, tenant, name, reader="")).version for name in acknowledged}
+    final = {name: (await scripts.read(redis, tenant, name, reader="")).version for name in acknowledged}
     assert all(final[name] >= version for name, version in acknowledged.items())
     events = await stored_events(nats_url, tenant, sum(final.values()))
     assert versions_by_key(events) == {name: list(range(1, version + 1)) for name, version in final.items()}

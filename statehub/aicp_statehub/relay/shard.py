@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from aicp_common.cancellation import end
 from aicp_common.errors import TooLarge, Unavailable
 from aicp_common.store import Store
-from aicp_statehub import metrics
-from aicp_statehub.event import UnusableEntry, at_ms, event_of
-from aicp_statehub.event_log import Appending, EventLog
-from aicp_statehub.leases import Leases
 from aicp_statehub.outage import Outage
-from aicp_statehub.outbox import Entry
-from aicp_statehub.outboxes import IDLE_S, Outboxes, open_outboxes
+from aicp_statehub.relay import metrics
+from aicp_statehub.relay.event import UnusableEntry, at_ms, event_of
+from aicp_statehub.relay.event_log import Appending, EventLog
+from aicp_statehub.relay.leases import Leases
+from aicp_statehub.relay.outbox import Entry
+from aicp_statehub.relay.outboxes import IDLE_S, Outboxes, open_outboxes
 
 log = logging.getLogger(__name__)
 

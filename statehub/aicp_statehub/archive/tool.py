@@ -3,9 +3,9 @@
 from aicp_common.envelope import Envelope
 from aicp_common.errors import Forbidden, InvalidArgument
 from aicp_common.service import Service
-from aicp_statehub.history import History
-from aicp_statehub.history_arguments import GetHistory, GetHistoryResult
-from aicp_statehub.history_query import NEWEST, Asked, Question, place_of
+from aicp_statehub.archive.arguments import GetHistory, GetHistoryResult
+from aicp_statehub.archive.history import History
+from aicp_statehub.archive.query import NEWEST, Asked, Question, place_of
 from aicp_statehub.settings import StatehubSettings
 
 SCOPE = "history:read"

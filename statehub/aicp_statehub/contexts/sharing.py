@@ -6,21 +6,21 @@ import weakref
 from aicp_common.envelope import Envelope
 from aicp_common.errors import Busy, InvalidArgument
 from aicp_common.service import Service
-from aicp_statehub import contexts
-from aicp_statehub.arguments import DeleteContext, DeleteContextResult, ShareContext, ShareContextResult
-from aicp_statehub.context_state import Context
-from aicp_statehub.contexts import Bounds
-from aicp_statehub.json_text import checked, hidden, kind_of
-from aicp_statehub.keys import signal
-from aicp_statehub.merge_patch import merge_patch
-from aicp_statehub.reading import text_of, time_of
+from aicp_statehub.contexts import scripts
+from aicp_statehub.contexts.arguments import DeleteContext, DeleteContextResult, ShareContext, ShareContextResult
+from aicp_statehub.contexts.json_text import checked, hidden, kind_of
+from aicp_statehub.contexts.keys import signal
+from aicp_statehub.contexts.merge_patch import merge_patch
+from aicp_statehub.contexts.reading import text_of, time_of
+from aicp_statehub.contexts.scripts import Bounds
+from aicp_statehub.contexts.state import Context
 from aicp_statehub.settings import StatehubSettings
 
 MERGE_ATTEMPTS = 50
 """Merges of one worker onto one context take turns, so an attempt is only lost to other workers and plain writes."""
 
 
-class ContextTools:
+class ContextSharing:
     """The handlers. `declare` announces them."""
 
     def __init__(self, service: Service[StatehubSettings], bounds: Bounds) -> None:
@@ -90,7 +90,7 @@ class ContextTools:
         """
         principal = envelope.principal
         await self._service.tenants.remember(principal.tenant)
-        outcome, now = await contexts.delete(
+        outcome, now = await scripts.delete(
             self._service.redis,
             principal.tenant,
             given.context_key,
@@ -117,7 +117,7 @@ class ContextTools:
     async def _write(
         self, envelope: Envelope, given: ShareContext, value: bytes, expected: int | None
     ) -> tuple[bool, Context]:
-        return await contexts.write(
+        return await scripts.write(
             self._service.redis,
             envelope.principal.tenant,
             given.context_key,
@@ -136,7 +136,7 @@ class ContextTools:
         patch = bytes(given.context_value)
         turn = self._merging.setdefault((tenant, key), asyncio.Lock())
         async with turn:
-            now = await contexts.read(self._service.redis, tenant, key, reader=envelope.principal.agent)
+            now = await scripts.read(self._service.redis, tenant, key, reader=envelope.principal.agent)
             for _ in range(MERGE_ATTEMPTS):
                 expected = now.version
                 if given.expected_version is not None and not _matches(given.expected_version, now):

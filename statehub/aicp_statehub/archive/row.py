@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from aicp_common.ids import is_id
-from aicp_statehub.context_state import ENTITY
+from aicp_statehub.contexts.state import ENTITY
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MILLISECOND = datetime.timedelta(milliseconds=1)

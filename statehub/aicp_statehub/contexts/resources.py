@@ -12,11 +12,11 @@ from aicp_common.errors import Forbidden, NotFound
 from aicp_common.ids import digest
 from aicp_common.service import Raw, Service
 from aicp_common.tool import Arguments
-from aicp_statehub import context_lists, contexts
-from aicp_statehub.arguments import iso_time
-from aicp_statehub.context_state import ENTITY, Context
-from aicp_statehub.json_text import MAX_VALUE_BYTES
-from aicp_statehub.keys import CONTEXT_URI, escaped, is_folder, name_of, uri_of
+from aicp_statehub.contexts import lists, scripts
+from aicp_statehub.contexts.arguments import iso_time
+from aicp_statehub.contexts.json_text import MAX_VALUE_BYTES
+from aicp_statehub.contexts.keys import CONTEXT_URI, escaped, is_folder, name_of, uri_of
+from aicp_statehub.contexts.state import ENTITY, Context
 from aicp_statehub.settings import StatehubSettings
 
 CONTEXT_TEMPLATE = f"{CONTEXT_URI}{{key}}"
@@ -62,7 +62,7 @@ def declare_resources(service: Service[StatehubSettings]) -> None:
         _check_scope(envelope)
         place = _Place.of(given.uri)
         if place.key:
-            context = await contexts.read(
+            context = await scripts.read(
                 service.redis, envelope.principal.tenant, place.key, reader=envelope.principal.agent
             )
             if context.value is None:
@@ -118,7 +118,7 @@ def _check_scope(envelope: Envelope) -> None:
 
 
 async def _snapshot(service: Service[StatehubSettings], envelope: Envelope, place: _Place) -> bytes:
-    page = await context_lists.list_page(
+    page = await lists.list_page(
         service.redis,
         envelope.principal.tenant,
         reader=envelope.principal.agent,

@@ -7,10 +7,10 @@ from pydantic_core import PydanticCustomError
 
 from aicp_common.ids import ID_PATTERN
 from aicp_common.tool import Arguments
-from aicp_statehub.arguments import MAX_PAGE, Key
-from aicp_statehub.context_state import MAX_VERSION
-from aicp_statehub.history_query import place_of
-from aicp_statehub.json_text import AnyJson, TextResult
+from aicp_statehub.archive.query import place_of
+from aicp_statehub.contexts.arguments import MAX_PAGE, Key
+from aicp_statehub.contexts.json_text import AnyJson, TextResult
+from aicp_statehub.contexts.state import MAX_VERSION
 
 
 def _cursor(text: str) -> str:

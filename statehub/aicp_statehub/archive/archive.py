@@ -12,12 +12,12 @@ from asyncpg import Connection
 
 from aicp_common.errors import Unavailable
 from aicp_common.service import Service
-from aicp_statehub import archive_metrics as metrics
-from aicp_statehub.archive_database import CONTENT_ERRORS, DATABASE_ERRORS, UnusableDatabase, connect, explain
-from aicp_statehub.archive_reader import ArchiveReader, Delivered, Position, gaps_in
-from aicp_statehub.archive_row import Row, UnusableMessage, row_of
-from aicp_statehub.archive_tables import migrate
-from aicp_statehub.archive_write import delete_before, write, write_gap
+from aicp_statehub.archive import metrics
+from aicp_statehub.archive.database import CONTENT_ERRORS, DATABASE_ERRORS, UnusableDatabase, connect, explain
+from aicp_statehub.archive.reader import ArchiveReader, Delivered, Position, gaps_in
+from aicp_statehub.archive.row import Row, UnusableMessage, row_of
+from aicp_statehub.archive.tables import migrate
+from aicp_statehub.archive.write import delete_before, write, write_gap
 from aicp_statehub.outage import Outage
 from aicp_statehub.settings import StatehubSettings
 

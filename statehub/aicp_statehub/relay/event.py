@@ -8,8 +8,8 @@ import msgspec
 
 from aicp_common import subjects
 from aicp_common.ids import digest, is_id
-from aicp_statehub.context_state import ENTITY
-from aicp_statehub.keys import folders_of
+from aicp_statehub.contexts.keys import folders_of
+from aicp_statehub.contexts.state import ENTITY
 
 MESSAGE_ID_HEADER = "Nats-Msg-Id"
 """JetStream drops a second message with the same one within its duplicate window."""

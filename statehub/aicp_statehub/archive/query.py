@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from asyncpg import Record
 
-from aicp_statehub.archive_row import ms_of, time_of
-from aicp_statehub.json_text import MAX_VALUE_BYTES
+from aicp_statehub.archive.row import ms_of, time_of
+from aicp_statehub.contexts.json_text import MAX_VALUE_BYTES
 
 Question = Literal["task", "context", "agent"]
 

@@ -2,7 +2,7 @@
 
 from asyncpg import Connection
 
-from aicp_statehub.archive_database import UnusableDatabase
+from aicp_statehub.archive.database import UnusableDatabase
 
 LOCK_MIGRATION = 0x61696370_00000001
 """Advisory locks of the archive: the first four bytes say aicp."""

@@ -16,7 +16,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from aicp_common import subjects
 from aicp_common.errors import Unavailable
-from aicp_statehub.event_log import BriefClient
+from aicp_statehub.relay.event_log import BriefClient
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from aicp_common.errors import Busy, Forbidden
 from aicp_common.ids import digest
 from aicp_common.store import Script
-from aicp_statehub.context_state import LUA, Context, context_of
+from aicp_statehub.contexts.state import LUA, Context, context_of
 
 EVERYBODY = "*"
 """In place of readers: all of the tenant."""

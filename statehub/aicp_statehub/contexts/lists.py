@@ -6,7 +6,7 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 
 from aicp_common.store import Script
-from aicp_statehub.context_state import LUA, Context, context_of, readers_of
+from aicp_statehub.contexts.state import LUA, Context, context_of, readers_of
 
 CHANGES_AT_ONCE = 1_000
 """Changes that one script looks at; those of other names than the wanted ones count."""

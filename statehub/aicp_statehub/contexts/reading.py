@@ -8,12 +8,12 @@ import msgspec
 from aicp_common.envelope import Envelope
 from aicp_common.errors import InvalidArgument
 from aicp_common.service import Service
-from aicp_statehub import context_lists, contexts
-from aicp_statehub.arguments import ContextEntry, GetContext, GetContextResult, iso_time
-from aicp_statehub.context_lists import Changes
-from aicp_statehub.context_state import Context
-from aicp_statehub.json_text import MAX_VALUE_BYTES
-from aicp_statehub.keys import any_signal, signal
+from aicp_statehub.contexts import lists, scripts
+from aicp_statehub.contexts.arguments import ContextEntry, GetContext, GetContextResult, iso_time
+from aicp_statehub.contexts.json_text import MAX_VALUE_BYTES
+from aicp_statehub.contexts.keys import any_signal, signal
+from aicp_statehub.contexts.lists import Changes
+from aicp_statehub.contexts.state import Context
 from aicp_statehub.settings import StatehubSettings
 
 ANSWER_MARGIN_S = 0.5
@@ -81,7 +81,7 @@ class ContextReading:
 
         async def changed() -> Context | None:
             nonlocal now
-            now = await contexts.read(self._service.redis, principal.tenant, key, reader=principal.agent)
+            now = await scripts.read(self._service.redis, principal.tenant, key, reader=principal.agent)
             if known is None:
                 return now if now.value is not None else None
             # A lower version than what is known: it was forgotten, and made anew.
@@ -96,7 +96,7 @@ class ContextReading:
 
     async def _version(self, envelope: Envelope, given: GetContext) -> GetContextResult:
         key, number, principal = given.context_key or "", given.version or 0, envelope.principal
-        asked = await context_lists.version(self._service.redis, principal.tenant, key, number, reader=principal.agent)
+        asked = await lists.version(self._service.redis, principal.tenant, key, number, reader=principal.agent)
         if asked.status == "dropped" and self.archive is not None:
             archived = await self.archive(principal.tenant, principal.agent, key, number, _patience_s(envelope))
             if archived is not None:
@@ -114,7 +114,7 @@ class ContextReading:
 
     async def _versions(self, envelope: Envelope, given: GetContext) -> GetContextResult:
         principal = envelope.principal
-        found = await context_lists.versions(
+        found = await lists.versions(
             self._service.redis,
             principal.tenant,
             given.context_key or "",
@@ -133,7 +133,7 @@ class ContextReading:
 
     async def _list(self, envelope: Envelope, given: GetContext) -> GetContextResult:
         principal = envelope.principal
-        page = await context_lists.list_page(
+        page = await lists.list_page(
             self._service.redis,
             principal.tenant,
             reader=principal.agent,
@@ -156,7 +156,7 @@ class ContextReading:
         async def changed() -> Changes | None:
             nonlocal page
             while True:
-                page = await context_lists.changes(
+                page = await lists.changes(
                     self._service.redis,
                     principal.tenant,
                     since=page.revision,

@@ -9,9 +9,9 @@ from aicp_common.errors import Busy
 from aicp_common.ids import is_id
 from aicp_common.service import Service
 from aicp_common.store import key, redis_errors
-from aicp_statehub import contexts
-from aicp_statehub.contexts import Bounds
-from aicp_statehub.keys import signal
+from aicp_statehub.contexts import scripts
+from aicp_statehub.contexts.keys import signal
+from aicp_statehub.contexts.scripts import Bounds
 from aicp_statehub.settings import StatehubSettings
 
 log = logging.getLogger(__name__)
@@ -87,10 +87,10 @@ class Expiry:
     async def _sweep(self, tenant: str) -> None:
         redis = self._service.redis
         self._due.pop(tenant, None)
-        due, next_ms = await contexts.sweep(redis, tenant)
+        due, next_ms = await scripts.sweep(redis, tenant)
         try:
             for name in due:
-                if await contexts.expire(redis, tenant, name, self._bounds):
+                if await scripts.expire(redis, tenant, name, self._bounds):
                     self._service.waiters.tell(self._service.bus, signal(tenant, name))
         except Busy as error:
             log.warning("an expired context was not removed: %s", error)

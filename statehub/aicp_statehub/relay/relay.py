@@ -12,13 +12,13 @@ from aicp_common.errors import Unavailable
 from aicp_common.ids import is_id
 from aicp_common.service import Service
 from aicp_common.store import TENANTS, connect_redis, redis_errors
-from aicp_statehub import metrics
-from aicp_statehub.event_log import EventLog
-from aicp_statehub.leases import RENEW_INTERVAL_S, SHARDS, Leases, shard_of
 from aicp_statehub.outage import Outage
-from aicp_statehub.outbox import measure
+from aicp_statehub.relay import metrics
+from aicp_statehub.relay.event_log import EventLog
+from aicp_statehub.relay.leases import RENEW_INTERVAL_S, SHARDS, Leases, shard_of
+from aicp_statehub.relay.outbox import measure
+from aicp_statehub.relay.shard import Shard, Surroundings
 from aicp_statehub.settings import StatehubSettings
-from aicp_statehub.shard import Shard, Surroundings
 
 log = logging.getLogger(__name__)
 

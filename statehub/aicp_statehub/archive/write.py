@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from asyncpg import Connection
 
-from aicp_statehub.archive_row import Row
-from aicp_statehub.archive_tables import LOCK_VALUES
+from aicp_statehub.archive.row import Row
+from aicp_statehub.archive.tables import LOCK_VALUES
 
 FORGET_TIMEOUT_S = 600.0
 """Taking the values of a key's versions out, of which there may be any number."""

@@ -8,12 +8,12 @@ import msgspec
 from asyncpg import Record
 
 from aicp_common.errors import Unavailable
-from aicp_statehub.archive_database import CONNECT_TIMEOUT_S, DATABASE_ERRORS, URL_ERRORS, explain, wrong_url
-from aicp_statehub.archive_row import ms_of
-from aicp_statehub.arguments import iso_time
-from aicp_statehub.context_state import ENTITY, Context
-from aicp_statehub.history_arguments import GetHistoryResult, HistoryEntry
-from aicp_statehub.history_query import Asked, page_of, statement
+from aicp_statehub.archive.arguments import GetHistoryResult, HistoryEntry
+from aicp_statehub.archive.database import CONNECT_TIMEOUT_S, DATABASE_ERRORS, URL_ERRORS, explain, wrong_url
+from aicp_statehub.archive.query import Asked, page_of, statement
+from aicp_statehub.archive.row import ms_of
+from aicp_statehub.contexts.arguments import iso_time
+from aicp_statehub.contexts.state import ENTITY, Context
 
 log = logging.getLogger(__name__)
 

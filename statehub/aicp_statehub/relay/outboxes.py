@@ -14,7 +14,7 @@ from typing import Any
 from aicp_common.errors import Unavailable
 from aicp_common.redisline import Push, RedisLine
 from aicp_common.store import Store, redis_errors
-from aicp_statehub.outbox import Entry, outbox, put_aside, removal
+from aicp_statehub.relay.outbox import Entry, outbox, put_aside, removal
 
 IDLE_S = 5.0
 """After so long without a change it is made sure that the connection stands."""

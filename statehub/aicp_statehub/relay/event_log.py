@@ -15,7 +15,7 @@ from nats.js.errors import APIError, NotFoundError
 from aicp_common import subjects
 from aicp_common.errors import TooLarge, Unavailable
 from aicp_common.natsclient import NatsClient
-from aicp_statehub.event import MESSAGE_ID_HEADER, Event
+from aicp_statehub.relay.event import MESSAGE_ID_HEADER, Event
 from aicp_statehub.settings import DUPLICATE_WINDOW_S, StatehubSettings
 
 log = logging.getLogger(__name__)

@@ -3,9 +3,9 @@
 from aicp_common.envelope import Envelope
 from aicp_common.service import Service
 from aicp_common.surface import MAX_COMPLETIONS, Complete
-from aicp_statehub import context_lists
-from aicp_statehub.keys import is_prefix
-from aicp_statehub.resources import CONTEXT_TEMPLATE, SCOPE
+from aicp_statehub.contexts import lists
+from aicp_statehub.contexts.keys import is_prefix
+from aicp_statehub.contexts.resources import CONTEXT_TEMPLATE, SCOPE
 from aicp_statehub.settings import StatehubSettings
 
 
@@ -18,7 +18,7 @@ def declare_completion(service: Service[StatehubSettings]) -> None:
         if wanted.ref.uri != CONTEXT_TEMPLATE or not who.may(SCOPE) or not is_prefix(typed):
             return []
         # One more than a client gets, so that it learns that there are more.
-        page = await context_lists.list_page(
+        page = await lists.list_page(
             service.redis, who.tenant, reader=who.agent, prefix=typed, limit=MAX_COMPLETIONS + 1
         )
         return [context.key for context in page.contexts]
