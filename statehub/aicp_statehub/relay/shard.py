@@ -26,7 +26,7 @@ MAX_BATCHES = 4
 """Batches in flight: sent and not yet acknowledged and removed."""
 WINDOW = 1024
 """Events of a batch that are sent; fewer after trouble, until it is over."""
-GATHER_S = 0.004
+GATHER_S = 0.002
 """What follows on an event comes with the next read: at most so often is there one, or a busy hub would read, send and
 remove each event by itself."""
 ACK_WAIT_S = 0.05
