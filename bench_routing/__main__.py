@@ -7,7 +7,7 @@ import platform
 import sys
 from pathlib import Path
 
-from aicp_router.embedding import E5
+from aicp_router.matching.embedding import E5
 from bench_routing import quality, speed
 from bench_routing.data import DataAbsent, Set, Vault, load
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from aicp_router.embedding import Vectors
-from aicp_router.postings import Floats
+from aicp_router.matching.embedding import Vectors
+from aicp_router.matching.postings import Floats
 
 
 def _words(text: str) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aicp_router.embedding import Embedder, Vectors
-from aicp_router.index import Described
+from aicp_router.matching.embedding import Embedder, Vectors
+from aicp_router.matching.index import Described
 
 FILES = ("agents.jsonl", "queries.jsonl", "multilingual_agents.jsonl", "multilingual_queries.jsonl")
 

@@ -4,9 +4,9 @@ import random
 import statistics
 from collections.abc import Callable
 
-from aicp_router.everyday import SENTENCES
-from aicp_router.index import AgentIndex, Candidates, Wish, describe
-from aicp_router.learning import Outcome
+from aicp_router.matching.everyday import SENTENCES
+from aicp_router.matching.index import AgentIndex, Candidates, Wish, describe
+from aicp_router.matching.learning import Outcome
 from bench_routing import baselines
 from bench_routing.data import Set, Vault
 

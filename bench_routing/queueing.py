@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aicp_router.choice import Choice
-from aicp_router.desk import near, pick
-from aicp_router.index import AgentIndex, Candidates, Described, Wish
-from aicp_router.learning import Outcome
-from aicp_router.offers import NUDGE_S
-from aicp_router.scoring import Scorer, Weights
+from aicp_router.matching.index import AgentIndex, Candidates, Described, Wish
+from aicp_router.matching.learning import Outcome
+from aicp_router.matching.scoring import Scorer, Weights
+from aicp_router.tasks.choice import Choice
+from aicp_router.tasks.desk import near, pick
+from aicp_router.tasks.offers import NUDGE_S
 from bench_routing.load import Stay, Task, Waits, Worker, judged
 
 _CANDIDATES = 8

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aicp_router.index import AgentIndex, Candidates, Described, Wish
-from aicp_router.learning import Outcome
+from aicp_router.matching.index import AgentIndex, Candidates, Described, Wish
+from aicp_router.matching.learning import Outcome
 from bench_routing.data import Set
 
 DECISIONS = 1_000

@@ -2,11 +2,11 @@
 
 from aicp_common import subjects
 from aicp_common.service import Service, serve
-from aicp_router import agent_tools, completion, handles, prompts, request_tools, resources, work_tools
-from aicp_router.dispatch import Dispatch
-from aicp_router.registry import Registry
+from aicp_router.agents.registry import Registry
 from aicp_router.settings import RouterSettings
-from aicp_router.sweep import Sweep
+from aicp_router.surface import agent_tools, completion, handles, prompts, request_tools, resources, work_tools
+from aicp_router.tasks.dispatch import Dispatch
+from aicp_router.tasks.sweep import Sweep
 
 INSTRUCTIONS = """\
 Call register_agent once to say what you can do: you are one agent in a network of agents, each a person with their \

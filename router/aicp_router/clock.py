@@ -4,7 +4,7 @@ import time
 
 from aicp_common.envelope import Envelope
 from aicp_common.tool import MAX_WAIT_S
-from aicp_router.tasks import at
+from aicp_router.tasks.record import at
 
 
 def now_ms() -> int:

@@ -6,8 +6,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from aicp_common.settings import Settings
-from aicp_router import embedding
-from aicp_router.scoring import Weights
+from aicp_router.matching import embedding
+from aicp_router.matching.scoring import Weights
 
 
 def _checked_weights(text: str) -> str:

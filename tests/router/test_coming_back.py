@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from aicp_common.envelope import encode_json
-from aicp_router.holding import MOST, Desk, Held
-from aicp_router.inbox import greeting, hint
-from aicp_router.inbox_scripts import Waiting
-from aicp_router.own_tasks import MOST as OWN_MOST
+from aicp_router.surface.own_tasks import MOST as OWN_MOST
+from aicp_router.tasks.holding import MOST, Desk, Held
+from aicp_router.tasks.inbox import greeting, hint
+from aicp_router.tasks.inbox_scripts import Waiting
 from tests.conftest import envelope
 from tests.router.conftest import Network, refused
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from aicp_router.completion import fitting, fitting_last
+from aicp_router.surface.completion import fitting, fitting_last
 from tests.router.conftest import Network
 from tests.router.mcp_client import McpClient
 

@@ -11,7 +11,7 @@ from aicp_common import subjects
 from aicp_common.bus import Bus
 from aicp_common.envelope import encode_json
 from aicp_common.store import connect_redis, key
-from aicp_router.tasks import Record
+from aicp_router.tasks.record import Record
 from tests.router.conftest import Network
 from tests.support.processes import Backend, ServiceProcess
 

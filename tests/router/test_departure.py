@@ -12,12 +12,12 @@ from aicp_common import subjects
 from aicp_common.bus import Bus
 from aicp_common.envelope import encode_json
 from aicp_common.store import connect_redis, key
-from aicp_router import request_scripts
-from aicp_router.choice import nearest
-from aicp_router.index import AgentIndex, Wish
-from aicp_router.picture import Members, Picture
-from aicp_router.profile import Profile
-from aicp_router.request_scripts import NewTask, candidate
+from aicp_router.agents.picture import Members, Picture
+from aicp_router.agents.profile import Profile
+from aicp_router.matching.index import AgentIndex, Wish
+from aicp_router.tasks import request_scripts
+from aicp_router.tasks.choice import nearest
+from aicp_router.tasks.request_scripts import NewTask, candidate
 from tests.router.conftest import Network, refused
 from tests.support.processes import Backend, ServiceProcess
 

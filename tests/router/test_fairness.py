@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from aicp_common.bus import Bus
-from aicp_router.tasks import QUEUE_OFFSET_MS
-from aicp_router.turns import SPREAD_MS
+from aicp_router.tasks.record import QUEUE_OFFSET_MS
+from aicp_router.tasks.turns import SPREAD_MS
 from tests.router.conftest import Network
 from tests.support.processes import Backend, ServiceProcess
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aicp_common.errors import Forbidden, InvalidArgument, NotFound
-from aicp_router.route_result import RouteResult
+from aicp_router.surface.route_result import RouteResult
 from tests.router.conftest import Network
 from tests.router.mcp_client import McpClient
 from tests.router.test_collaboration import opened

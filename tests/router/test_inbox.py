@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from aicp_common.envelope import encode_json
-from aicp_router.holding import Desk
-from aicp_router.inbox import greeting, hint, still_waiting
-from aicp_router.inbox_scripts import LOOKED_AT, Waiting
+from aicp_router.tasks.holding import Desk
+from aicp_router.tasks.inbox import greeting, hint, still_waiting
+from aicp_router.tasks.inbox_scripts import LOOKED_AT, Waiting
 from tests.conftest import envelope
 from tests.router.conftest import Network
 

@@ -13,7 +13,7 @@ from aicp_common import subjects
 from aicp_common.bus import Bus
 from aicp_common.envelope import encode_json
 from aicp_common.store import OUTBOX_CAP, connect_redis, key
-from aicp_router import sweep_scripts, work_scripts
+from aicp_router.tasks import sweep_scripts, work_scripts
 from tests.router.conftest import Network, refused
 from tests.support.processes import Backend, ServiceProcess
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aicp_router.desk import NEAR, PATIENCE_S, Desk, near, pick, room
+from aicp_router.tasks.desk import NEAR, PATIENCE_S, Desk, near, pick, room
 from bench_routing.load import Run, arrivals, crew
 from bench_routing.queueing import Simulation
 from tests.support.processes import Backend, ServiceProcess

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aicp_router.standing import in_words
+from aicp_router.surface.standing import in_words
 from tests.router.conftest import Network
 from tests.router.mcp_client import McpClient
 

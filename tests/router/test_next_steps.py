@@ -5,8 +5,8 @@ import pytest
 from aicp_common.envelope import encode_json
 from aicp_common.errors import InvalidArgument
 from aicp_common.tool import parse_arguments
-from aicp_router.agent_tools import RegisterArguments
-from aicp_router.request_tools import GetArguments
+from aicp_router.surface.agent_tools import RegisterArguments
+from aicp_router.surface.request_tools import GetArguments
 from tests.router.conftest import Network
 from tests.router.test_attempts import silent
 from tests.router.test_departure import go, quick, quick_backend

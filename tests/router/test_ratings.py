@@ -7,9 +7,9 @@ import pytest
 from redis.asyncio import Redis
 
 from aicp_common.store import connect_redis, key
-from aicp_router import outcomes
-from aicp_router.learning import Outcome
-from aicp_router.task_scripts import OUTCOMES_A_MINUTE
+from aicp_router.agents import outcomes
+from aicp_router.matching.learning import Outcome
+from aicp_router.tasks.task_scripts import OUTCOMES_A_MINUTE
 from tests.router.conftest import Network, refused
 from tests.support.processes import Backend
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from aicp_common.bus import Bus
 from aicp_common.store import connect_redis, key
-from aicp_router import outcomes
+from aicp_router.agents import outcomes
 from tests.router.conftest import Network
 from tests.support.processes import Backend, ServiceProcess
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aicp_common.bus import Bus
-from aicp_router.embedding import source
-from aicp_router.semantics import Semantics
+from aicp_router.matching.embedding import source
+from aicp_router.matching.semantics import Semantics
 from tests.router.conftest import Network
 from tests.router.embedding_service import EmbeddingService, embedding_service
 from tests.support.processes import Backend, ServiceProcess

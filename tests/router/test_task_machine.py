@@ -25,9 +25,10 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from aicp_common.store import connect_redis, key
-from aicp_router import agent_scripts, offer_scripts, request_scripts, sweep_scripts, work_scripts
-from aicp_router.profile import GUEST_PREFIX
-from aicp_router.request_scripts import Created, NewTask, candidate
+from aicp_router.agents import agent_scripts
+from aicp_router.agents.profile import GUEST_PREFIX
+from aicp_router.tasks import offer_scripts, request_scripts, sweep_scripts, work_scripts
+from aicp_router.tasks.request_scripts import Created, NewTask, candidate
 from tests.router.chaos.stored import Stored, read_all
 from tests.router.chaos.task_model import DEFAULT_SLOTS, OFFSET_MS, Candidate, Model, Task
 from tests.support.processes import Backend, wait_until_listening

@@ -3,8 +3,8 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from aicp_router.index import AgentIndex, Described
-from aicp_router.learning import Outcome
+from aicp_router.matching.index import AgentIndex, Described
+from aicp_router.matching.learning import Outcome
 
 quick = settings(deadline=None, max_examples=50)
 """How long an example takes says nothing on a machine that is busy."""

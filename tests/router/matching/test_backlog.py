@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from aicp_router.backlog import MOST_OUTCOMES, Backlog
-from aicp_router.index import AgentIndex, Candidates, Described, Wish
-from aicp_router.learning import Outcome
-from aicp_router.profile import Profile
+from aicp_router.agents.profile import Profile
+from aicp_router.matching.backlog import MOST_OUTCOMES, Backlog
+from aicp_router.matching.index import AgentIndex, Candidates, Described, Wish
+from aicp_router.matching.learning import Outcome
 
 AXES = np.eye(4, dtype=np.float32)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aicp_router.capability import fit, normalise, normalised, similarity
-from aicp_router.concepts import concepts
+from aicp_router.matching.capability import fit, normalise, normalised, similarity
+from aicp_router.matching.concepts import concepts
 from tests.router.matching.profiles import quick
 
 

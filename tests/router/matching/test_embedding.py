@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aicp_router.embedding import E5, Cached, EmbeddingFailed, Model2Vec, OpenAICompatible, Vectors
+from aicp_router.matching.embedding import E5, Cached, EmbeddingFailed, Model2Vec, OpenAICompatible, Vectors
 from tests.load.certificate import self_signed
 
 
@@ -172,7 +172,7 @@ def test_a_service_that_does_not_read_has_no_more_time_than_others() -> None:
     [(b"SSH-2.0-OpenSSH\r\n", "no HTTP"), (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 2_000_000, "more than")],
 )
 def test_what_cannot_be_an_answer_is_told(monkeypatch: pytest.MonkeyPatch, answer: bytes, told: str) -> None:
-    monkeypatch.setattr("aicp_router.embedding._MOST_BYTES", 1_000_000)
+    monkeypatch.setattr("aicp_router.matching.embedding._MOST_BYTES", 1_000_000)
     with answering(answer, b"") as url, pytest.raises(EmbeddingFailed, match=told):
         OpenAICompatible(url, "small").embed(["abc"])
 

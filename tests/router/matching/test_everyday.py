@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from aicp_router import intent
-from aicp_router.index import AgentIndex, Candidates, Described, Wish
-from aicp_router.scoring import Match, in_doubt
+from aicp_router.matching import intent
+from aicp_router.matching.index import AgentIndex, Candidates, Described, Wish
+from aicp_router.matching.scoring import Match, in_doubt
 
 OFFICE = {
     "dev": Described(("coding", "code review"), "Writes Python and Rust code."),

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aicp_router import languages
-from aicp_router.index import AgentIndex, Candidates, Described, Wish, describe
-from aicp_router.learning import Outcome
-from aicp_router.scoring import Match, Parts, Scorer, Urgency, Weights, in_doubt
+from aicp_router.matching import languages
+from aicp_router.matching.index import AgentIndex, Candidates, Described, Wish, describe
+from aicp_router.matching.learning import Outcome
+from aicp_router.matching.scoring import Match, Parts, Scorer, Urgency, Weights, in_doubt
 from tests.router.matching.profiles import CAPABILITIES, NAMES, OUTCOMES, PROFILES, TEXTS, quick, team
 
 AGENTS = st.dictionaries(st.sampled_from(NAMES), PROFILES, min_size=1)
@@ -301,7 +301,7 @@ def test_who_is_barred_is_passed_over_as_if_it_were_no_candidate(
 
 def _rounded(match: Match) -> Match:
     """Without what differs by the order of additions alone."""
-    return match._replace(parts=Parts(*(part if part is None else round(part, 9) for part in match.parts)))
+    return match._replace(parts=Parts._make(part if part is None else round(part, 9) for part in match.parts))
 
 
 def test_nobody_to_choose_from_gives_no_match() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aicp_router.intent import language, read, urgency
+from aicp_router.matching.intent import language, read, urgency
 from tests.router.matching.profiles import quick
 
 

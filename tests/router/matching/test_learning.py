@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aicp_router.index import AgentIndex, Candidates, Described, Wish
-from aicp_router.learning import DAY_S, Experience, Outcome
-from aicp_router.text import terms
+from aicp_router.matching.index import AgentIndex, Candidates, Described, Wish
+from aicp_router.matching.learning import DAY_S, Experience, Outcome
+from aicp_router.matching.text import terms
 from tests.router.matching.profiles import NAMES, OUTCOMES, TEXTS, quick, team
 
 CAKE = "bake a chocolate cake for the party"

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aicp_router.postings import Bundle, Postings
+from aicp_router.matching.postings import Bundle, Postings
 from tests.router.matching.profiles import quick
 
 TERMS = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0.5, 3), min_size=1, max_size=5)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from aicp_router.embedding import E5
-from aicp_router.everyday import SENTENCES
-from aicp_router.index import AgentIndex, Candidates, Described, Wish, describe
-from aicp_router.vectors import Vector
+from aicp_router.matching.embedding import E5
+from aicp_router.matching.everyday import SENTENCES
+from aicp_router.matching.index import AgentIndex, Candidates, Described, Wish, describe
+from aicp_router.matching.vectors import Vector
 
 PROFILES = {
     "ada": Described(("cooking", "nutrition"), "recipes, meals, ingredients"),

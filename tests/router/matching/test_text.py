@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aicp_router.postings import Postings
-from aicp_router.text import MAX_CHARS, profile_terms, spoken, terms
+from aicp_router.matching.postings import Postings
+from aicp_router.matching.text import MAX_CHARS, profile_terms, spoken, terms
 from tests.router.matching.profiles import quick
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aicp_router.vectors import Vectors
+from aicp_router.matching.vectors import Vectors
 
 
 def test_what_all_have_in_common_says_nothing() -> None:

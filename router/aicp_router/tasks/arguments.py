@@ -1,0 +1,141 @@
+"""Checks of arguments that several tools share."""
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator
+
+from aicp_common.envelope import encode_json
+from aicp_common.errors import InvalidArgument, TooLarge
+from aicp_common.ids import ID_PATTERN
+from aicp_common.tool import MAX_WAIT_S, Arguments
+from aicp_router.tasks.delivery import MAX_KEYS
+from aicp_router.tasks.record import Priority
+
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_CONTEXT_BYTES = 64 * 1024
+MAX_RESULT_BYTES = 256 * 1024
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_DEADLINE_S = 7 * 86_400
+DAY_S = 86_400
+
+MAX_KEY_CHARACTERS = 256
+KEY_RULE = (
+    f'1 to {MAX_KEY_CHARACTERS} characters: segments of A-Z a-z 0-9 . _ ~ : @ - separated by "/", none empty, '
+    'none "." or ".."'
+)
+"""What a key of the shared context may be; the state hub, which keeps them, has the same rule."""
+
+_is_key = re.compile(r"(?!\.{1,2}(/|$))[A-Za-z0-9._~:@-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9._~:@-]+)*").fullmatch
+_CONTEXT_URI = "aicp://context/"
+
+
+def lowered(name: Any) -> Any:
+    """An agent's name as the gateway writes names; what is no text is left for the check that follows."""
+    return name.strip().lower() if isinstance(name, str) else name
+
+
+Capability = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+AgentName = Annotated[str, BeforeValidator(lowered), StringConstraints(pattern=ID_PATTERN)]
+TaskId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+WaitS = Annotated[float, Field(ge=0, le=MAX_WAIT_S)]
+
+
+class OrderArguments(Arguments):
+    """What every message that is to become a task has."""
+
+    message: str = Field(
+        min_length=1,
+        description="What is to be done, with all that the other agent needs to know: it sees nothing of your "
+        "conversation. aicp://context/KEY in it brings that key of the shared context along.",
+    )
+    target_capabilities: list[Capability] | None = Field(
+        None,
+        max_length=32,
+        description='What the agent should be able to do, as a list: ["analysis"] or ["data analysis", "번역"]. '
+        "Best fit wins.",
+    )
+    context: str | list[str] | dict[str, Any] | None = Field(
+        None,
+        description='What the worker gets with the task: a JSON object that is sent along, {"rows": [1, 2]}, not as '
+        'text; or a key of the shared context, "project/plan", or a list of keys, ["project/plan", "notes"], which '
+        "are read when the task is delivered.",
+    )
+    priority: Priority = Field(
+        "normal", description='"interactive": somebody waits. "normal". "batch": whenever there is time.'
+    )
+    deadline_s: float = Field(
+        DAY_S,
+        ge=1,
+        le=MAX_DEADLINE_S,
+        description="The task fails when it is not done in this many seconds, e.g. 3600. Default: a day.",
+    )
+    idempotency_key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="The same key again answers with the same task: for safe retries.",
+    )
+
+    @field_validator("message")
+    @classmethod
+    def _fits(cls, message: str) -> str:
+        size = len(message.encode("utf-8", "surrogatepass"))
+        if size > MAX_MESSAGE_BYTES:
+            raise ValueError(f"has {size} bytes, at most {MAX_MESSAGE_BYTES} fit; share long texts with share_context")
+        if not message.strip():
+            raise ValueError("should say something")
+        return message
+
+
+def context_of(context: str | list[str] | dict[str, Any] | None) -> tuple[str, list[str]]:
+    """The argument `context` as inline JSON and as keys; one of the two is empty.
+
+    Raises:
+        TooLarge: the object is too big.
+        InvalidArgument: there are too many keys, or one that is none.
+    """
+    match context:
+        case None:
+            return "", []
+        case str():
+            return "", [_key(context)]
+        case list():
+            if len(context) > MAX_KEYS:
+                raise InvalidArgument(f"context: {len(context)} keys", expected=f"at most {MAX_KEYS}")
+            return "", list(dict.fromkeys(map(_key, context)))
+        case dict():
+            return bounded_json("context", context, MAX_CONTEXT_BYTES), []
+
+
+def _key(text: str) -> str:
+    if len(text) <= MAX_KEY_CHARACTERS and _is_key(text):
+        return text
+    try:
+        meant = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        meant = None
+    was = repr(text if len(text) <= 60 else text[:60] + "…")
+    if isinstance(meant, dict | list):
+        what = "the object" if isinstance(meant, dict) else "the list of keys"
+        raise InvalidArgument(f"context: send {what} itself, not as text; was {was}", expected="an object or keys")
+    if text.startswith(_CONTEXT_URI):
+        raise InvalidArgument(f"context: {was} is a URI", expected=f"the key alone, what follows {_CONTEXT_URI}")
+    raise InvalidArgument(f"context: {was} is no key of the shared context", expected=f"a key: {KEY_RULE}")
+
+
+def bounded_json(field: str, value: Any, max_bytes: int) -> str:
+    """`value` as JSON.
+
+    Raises:
+        TooLarge: it has more than `max_bytes`.
+    """
+    text = encode_json(value)
+    if len(text) > max_bytes:
+        raise TooLarge(
+            f"{field}: has {len(text)} bytes as JSON",
+            expected=f"at most {max_bytes}",
+            hint="put long texts into the shared context (share_context) and name their keys",
+        )
+    return text.decode()
