@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+DROPPED = ("!",)
+
 Seen = tuple[int, str | None, str, tuple[str, ...]]
-"""Version, value (None: deleted), author, readers."""
+"""Version, value (None: deleted), author, readers (`DROPPED`: it is not kept, only its place)."""
 
 
 @dataclass
@@ -89,10 +91,11 @@ class Model:
         if not _expects(expected, at):
             return "conflict"
         if not at.live:
-            if with_history:
-                at.old.clear()
+            if with_history and at.old:
+                _clear(at, author)
+                return "cleared"
             return "absent"
-        self._bury(name, at, author, 0 if with_history else self.versions - 1)
+        self._bury(name, at, author, clears=with_history)
         return "done"
 
     def expire(self, name: str) -> bool:
@@ -124,6 +127,8 @@ class Model:
             return ("found", at.value) if at.live else ("deleted", None)
         for version, value, _, readers in [(at.version, at.value, at.author, at.readers), *at.old]:
             if version == number:
+                if readers == DROPPED:
+                    return "dropped", None
                 if readers and agent not in readers:
                     return "absent", None
                 return "deleted" if value is None else "found", value
@@ -139,13 +144,15 @@ class Model:
     def _settled(self, name: str) -> Name:
         at = self.names.get(name, Name())
         if at.lapsed:
-            self._bury(name, at, "statehub", self.versions - 1)
+            self._bury(name, at, "statehub")
             # Burying it may have been the end of another tombstone, or of this one.
             return self.names.get(name, Name())
         return at
 
-    def _bury(self, name: str, at: Name, author: str, keep: int) -> None:
-        self._shelve(at, keep)
+    def _bury(self, name: str, at: Name, author: str, *, clears: bool = False) -> None:
+        self._shelve(at, self.versions - 1)
+        if clears:
+            _clear(at, author)
         at.version, at.value, at.author, at.lapsed = at.version + 1, None, author, False
         self.burials += 1
         at.buried = self.burials
@@ -165,6 +172,17 @@ class Model:
         self.revision += 1
         at.change = self.revision
         self.names[name] = at
+
+
+def _clear(at: Name, agent: str) -> None:
+    """Drop the old versions that an agent may read; places stay as long as something of others is between them."""
+    at.old = [
+        (version, None, author, DROPPED) if readers == DROPPED or not readers or agent in readers else seen
+        for seen in at.old
+        for version, _, author, readers in [seen]
+    ]
+    if all(readers == DROPPED for *_, readers in at.old):
+        at.old.clear()
 
 
 def _expects(expected: int | None, at: Name) -> bool:

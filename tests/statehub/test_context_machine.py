@@ -138,6 +138,8 @@ class ContextMachine(RuleBasedStateMachine):
             assert [(one.key, one.version, (one.value or b"").decode()) for one in listed.contexts] == [
                 (name, at.version, at.value) for name, at in sorted(model.names.items()) if at.live and at.may(agent)
             ]
+            known = {name for name, at in model.names.items() if at.value is not None and at.may(agent)}
+            assert listed.total == len(known)
             for since in {0, max(0, model.revision - 3), model.revision}:
                 found = await lists.changes(self.redis, TENANT, since=since, reader=agent)
                 shown = [(one.key, one.version, one.deleted) for one in found.contexts]

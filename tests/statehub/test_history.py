@@ -26,7 +26,7 @@ async def test_a_version_that_is_not_there_says_why(alice: Agent) -> None:
         "status": "not_found",
         "key": "plan",
         "version": 2,
-        "note": "Version 2 is its deletion, by alice.",
+        "note": "Version 2 is its end: alice deleted it.",
     }
     later = await alice.get("plan", version=9)
     assert (later["status"], later["version"], later["note"]) == ("not_found", 3, "Its newest version is 3.")
@@ -42,7 +42,8 @@ async def test_what_is_deleted_can_still_be_read_unless_its_history_went_too(ali
     gone = await alice.get("secret", version=1)
     assert (gone["status"], gone["note"]) == ("not_found", "Version 1 is no longer kept; the oldest that is kept is 2.")
     # It is not too late for the other one either.
-    assert (await alice.delete("kept", with_history=True))["status"] == "not_found"
+    late = await alice.delete("kept", with_history=True)
+    assert (late["status"], late["note"]) == ("not_found", "Its old versions were removed.")
     assert (await alice.get("kept", version=1))["status"] == "not_found"
 
 
@@ -58,15 +59,18 @@ async def test_the_versions_of_a_context_are_listed_newest_first(alice: Agent, b
         (2, "bob", "b", None),
         (1, "alice", "a", None),
     ]
+    assert "more" not in listed
     short = await alice.get("plan", versions=True, limit=2)
+    assert short["more"]
     assert [(one["version"], one.get("value")) for one in short["entries"]] == [(4, None), (3, None)]
 
 
 async def test_values_of_versions_end_at_256_kib(alice: Agent) -> None:
     for letter in "abc":
-        await alice.share("large", letter * 150_000)
+        await alice.share("large", letter * 100_000)
     listed = await alice.get("large", versions=True, with_values=True)
     assert ["value" in one for one in listed["entries"]] == [True, True, False]
+    assert listed["note"] == "Values of older versions did not fit: read each with version."
 
 
 async def test_the_last_100_versions_are_kept(alice: Agent) -> None:
@@ -104,11 +108,12 @@ async def test_how_much_is_kept_can_be_set(own_backend: Backend, tenant: str) ->
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"version": 1}, "version: cannot stand beside a list"),
+        ({"version": 1}, "version: needs a context_key"),
         ({"context_key": "k", "version": 1, "newer_than": 1}, "newer_than: cannot stand beside version"),
         ({"context_key": "k", "changed_since": 0}, "context_key: cannot stand beside changed_since"),
         ({"context_key": "k", "with_values": True}, "with_values: cannot stand beside context_key"),
-        ({"wait_s": 1}, "wait_s: cannot stand beside a list"),
+        ({"wait_s": 1}, "wait_s: needs a context_key"),
+        ({"context_key": "k", "version": 1, "versions": True}, "versions: cannot stand beside version"),
     ],
 )
 async def test_arguments_that_do_not_go_together_are_refused(
@@ -118,3 +123,23 @@ async def test_arguments_that_do_not_go_together_are_refused(
         await alice.call("get_context", **arguments)
     assert failed.value.code == "invalid_argument"
     assert failed.value.expected
+
+
+async def test_who_asks_for_a_folder_as_a_key_is_told_of_prefix(alice: Agent) -> None:
+    with pytest.raises(ToolFailed, match="to list a folder use prefix"):
+        await alice.get("projects/")
+
+
+async def test_what_has_ended_stands_in_the_list_of_versions_as_it_ended(alice: Agent) -> None:
+    await alice.share("deleted", 1)
+    await alice.delete("deleted")
+    await alice.share("lapsed", 1, ttl_s=0.01)
+    await alice.get("lapsed", newer_than=1, wait_s=5)
+    for name, author in (("deleted", "alice"), ("lapsed", "statehub")):
+        entries = (await alice.get(name, versions=True))["entries"]
+        assert [(one["version"], one["author"], one.get("deleted")) for one in entries] == [
+            (2, author, True),
+            (1, "alice", None),
+        ]
+        assert entries[0]["updated_at"] >= entries[1]["updated_at"]
+    assert (await alice.get("lapsed", version=2))["note"] == "Version 2 is its end: its lifetime was over."

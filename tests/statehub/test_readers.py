@@ -91,3 +91,33 @@ async def test_readers_that_cannot_be_are_refused(alice: Agent, readers: list[st
     with pytest.raises(ToolFailed, match="readable_by") as failed:
         await alice.share("k", 1, readable_by=readers)
     assert failed.value.code == "invalid_argument"
+
+
+async def test_nobody_removes_old_versions_of_others(alice: Agent, bob: Agent, eve: Agent) -> None:
+    await alice.share("k", "private", readable_by=["bob"])
+    await alice.delete("k")
+    await eve.share("k", "public")
+    assert (await eve.delete("k", with_history=True))["status"] == "deleted"
+    assert (await bob.get("k", version=1))["value"] == "private"
+    # What she might read herself is gone.
+    assert (await bob.get("k", version=3))["note"].startswith("Version 3 is no longer kept")
+    assert [one["version"] for one in (await bob.get("k", versions=True))["entries"]] == [4, 2, 1]
+
+
+async def test_a_cursor_tells_nothing_of_what_is_hidden(alice: Agent, eve: Agent) -> None:
+    for number in range(3):
+        await alice.share(f"p/{number}", number)
+        await alice.share(f"p/{number}-hidden", "x" * 100_000, readable_by=["alice"])
+    cursor, said = "", list[str]()
+    while True:
+        page = await eve.call("get_context", prefix="p/", limit=1, **({"cursor": cursor} if cursor else {}))
+        said += [one["key"] for one in page["entries"]]
+        cursor = page.get("next_cursor", "")
+        if not cursor:
+            break
+        said.append(cursor)
+    assert said == ["p/0", "p/0", "p/1", "p/1", "p/2"]
+    snapshot = await eve.read("aicp://shared-state")
+    assert snapshot["total"] == 3
+    assert "hidden" not in str(snapshot)
+    assert (await alice.read("aicp://shared-state"))["total"] == 6

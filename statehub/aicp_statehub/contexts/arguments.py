@@ -22,7 +22,8 @@ MAX_READERS = 100
 
 def _key(text: str) -> str:
     if not is_key(text):
-        raise PydanticCustomError("context_key", "{rule}", {"rule": f"should be {KEY_RULE}"})
+        hint = "; to list a folder use prefix" if text[-1:] in ("/", "*") else ""
+        raise PydanticCustomError("context_key", "{rule}", {"rule": f"should be {KEY_RULE}{hint}"})
     return text
 
 
@@ -168,9 +169,11 @@ class GetContext(Arguments):
         "without newer_than, until there is a value. With changed_since: until something has changed.",
     )
     with_values: bool = Field(
-        False, description="When listing: return the values too. A page then ends at 256 KiB of values."
+        False,
+        description="When listing: return the values too. A page then ends at 256 KiB of values; of versions only the "
+        "newest have theirs, up to this size.",
     )
-    limit: int = Field(50, ge=1, le=MAX_PAGE, description="When listing: contexts on a page.")
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="When listing: contexts, changes or versions on a page.")
     cursor: Key | None = Field(None, description="When listing: next_cursor of the page before.")
 
 
@@ -221,7 +224,7 @@ class GetContextResult(TextResult):
 
     status: Literal["found", "not_found", "unchanged", "listed"] = Field(
         description="found: here it is; not_found: there is no such context now, or no such version; unchanged: its "
-        "version is not higher than newer_than; listed: see entries."
+        "version is not higher than newer_than, or nothing has changed since; listed: see entries."
     )
     key: str | None = Field(None, description="Name of the context.")
     version: int | None = Field(
@@ -241,7 +244,11 @@ class GetContextResult(TextResult):
     revision: int | None = Field(
         None, description="Up to where this list knows all changes: ask later with it as changed_since."
     )
-    more: bool | None = Field(None, description="With changed_since: there is more already, ask again at once.")
+    more: bool | None = Field(
+        None,
+        description="There is more: with changed_since ask again at once; with versions raise limit, or read older "
+        "ones by version.",
+    )
     note: str | None = Field(None, description="What else there is to know, such as which versions are kept.")
 
 
@@ -256,6 +263,7 @@ class DeleteContextResult(TextResult):
     value: AnyJson = Field(None, description="On conflict: the current value; missing if there is none.")
     author: str | None = Field(None, description="On conflict: the agent that shared the current value.")
     updated_at: str | None = Field(None, description="On conflict: when that was (UTC).")
+    note: str | None = Field(None, description="What was done all the same.")
 
 
 def iso_time(ms: int) -> str:

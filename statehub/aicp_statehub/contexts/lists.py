@@ -44,7 +44,18 @@ local first = '[' .. beginning
 if after ~= '' and after >= beginning then first = '(' .. after end
 if first == '[' then first = '-' end
 local last = beginning == '' and '+' or '(' .. beginning .. '\\255'
-local names = redis.call('ZRANGEBYLEX', contexts, first, last, 'LIMIT', 0, limit + 1)
+local mine = contexts .. '-for:' .. reader
+local open = redis.call('ZRANGEBYLEX', contexts, first, last, 'LIMIT', 0, limit + 1)
+local closed = redis.call('ZRANGEBYLEX', mine, first, last, 'LIMIT', 0, limit + 1)
+-- Both in the order of their bytes, one after the other.
+local names, n, m = {}, 1, 1
+while #names <= limit and (open[n] or closed[m]) do
+  if not closed[m] or open[n] and open[n] < closed[m] then
+    names[#names + 1], n = open[n], n + 1
+  else
+    names[#names + 1], m = closed[m], m + 1
+  end
+end
 local found, cursor = {}, ''
 for index, name in ipairs(names) do
   local one = index <= limit and entry(name, now, #found == 0)
@@ -55,7 +66,7 @@ for index, name in ipairs(names) do
   if one and one[8] == 1 then found[#found + 1] = one end
 end
 local revision = tonumber(redis.call('GET', prefix .. ':context-revision') or 0)
-return {redis.call('ZCARD', contexts), revision, cursor, found}
+return {redis.call('ZCARD', contexts) + redis.call('ZCARD', mine), revision, cursor, found}
 """,
 )
 
@@ -68,7 +79,7 @@ class Page:
     cursor: str
     """List on after this key; empty at the end."""
     total: int
-    """Contexts that the tenant has, whatever their keys and readers."""
+    """Contexts that the reader may read, whatever their keys."""
     revision: int
     """The number of the tenant's last change, for `changed_since`."""
 
@@ -157,21 +168,35 @@ async def changes(
     return Changes([_entry(one) for one in found], revision, bool(more), bool(complete))
 
 
+_OLD = """
+-- What is stored, and the end of what has ended, as they stand in the history or would.
+local function as_old(at)
+  local readers = at.readers == '' and '-' or at.readers
+  local old = string.format('%.0f %s %s %s', at.stored, at.updated_ms, at.author, readers)
+  return at.value and old .. ' ' .. at.value or old
+end
+local function ended(at)
+  if not at.lapsed then return as_old(at) end
+  return string.format('%.0f %.0f statehub %s', at.version, at.expires_ms, at.readers == '' and '-' or at.readers)
+end
+"""
+
 _version = Script(
     ["name", "reader", "version"],
     LUA
+    + _OLD
     + """
 local at, wanted = look(name, now_ms()), tonumber(version)
 if not may(at.readers, reader) or at.version == 0 then return {'absent', 0} end
 if wanted > at.version then return {'later', at.version} end
-if wanted == at.version then return {'current', seen(at)} end
+if wanted == at.version and at.live then return {'current', seen(at)} end
+if wanted == at.version then return {'old', ended(at)} end
 local count = redis.call('LLEN', history_of(name))
-if wanted == at.stored then
-  local readers = at.readers == '' and '-' or at.readers
-  return {'old', string.format('%.0f %s %s %s %s', at.stored, at.updated_ms, at.author, readers, at.value)}
-end
+if wanted == at.stored then return {'old', as_old(at)} end
 local old = redis.call('LINDEX', history_of(name), at.stored - wanted - 1)
-if not old then return {'dropped', count > 0 and at.stored - count or at.version} end
+if not old or string.find(old, '^%d+ %d+ %S+ !') then
+  return {'dropped', count > 0 and not old and at.stored - count or at.version}
+end
 return {'old', old}
 """,
 )
@@ -193,8 +218,7 @@ async def version(redis: Redis, tenant: str, key: str, number: int, *, reader: s
     """One version of a key. An old one is for who might read it then and may read the key now."""
     outcome, found = await _version(redis, tenant, name=key, reader=reader, version=number)
     if outcome == "current":
-        context = context_of(key, found)
-        return Version("found" if context.value is not None else "deleted", context)
+        return Version("found", context_of(key, found))
     if outcome != "old":
         return Version(outcome, Context(key, number), found)
     old = _old(key, found)
@@ -206,18 +230,23 @@ async def version(redis: Redis, tenant: str, key: str, number: int, *, reader: s
 _versions = Script(
     ["name", "reader", "limit", "max_bytes"],
     LUA
+    + _OLD
     + """
-local at, bytes = look(name, now_ms()), 0
-if not may(at.readers, reader) or at.version == 0 then return {0, {0}, {}} end
+local at, bytes, limit = look(name, now_ms()), 0, tonumber(limit)
+if not may(at.readers, reader) or at.version == 0 then return {} end
+local all = redis.call('LRANGE', history_of(name), 0, limit)
+if at.lapsed then table.insert(all, 1, as_old(at)) end
+table.insert(all, 1, at.live and as_old(at) or ended(at))
 local olds = {}
-for _, old in ipairs(redis.call('LRANGE', history_of(name), 0, limit - 1)) do
+for n = 1, math.min(#all, limit + 1) do
+  local old = all[n]
   local _, head = string.find(old, '^%d+ %d+ %S+ %S+')
   bytes = bytes + #old - head
   -- Without its value, of which only a mark is left.
   if bytes > tonumber(max_bytes) then old = string.sub(old, 1, head) .. (#old > head and ' ' or '') end
-  olds[#olds + 1] = old
+  olds[n] = old
 end
-return {at.version, seen(at), olds}
+return olds
 """,
 )
 
@@ -228,14 +257,16 @@ async def versions(
     """The versions of a key that are kept, the newest first; see `version` for who may see which.
 
     Args:
-        limit: Old versions at most.
+        limit: Versions at most, and one more to tell that there are more.
         max_value_bytes: With the values of the newest ones, until they have so many bytes together.
     """
-    number, now, olds = await _versions(redis, tenant, name=key, reader=reader, limit=limit, max_bytes=max_value_bytes)
-    if not number:
-        return []
-    found = [_old(key, old) for old in olds]
-    return [context_of(key, now), *(old for old in found if not old.readers or reader in old.readers)]
+    olds = await _versions(redis, tenant, name=key, reader=reader, limit=limit, max_bytes=max_value_bytes)
+    found = [_old(key, old) for old in olds if not _is_dropped(old)]
+    return [old for old in found if not old.readers or reader in old.readers]
+
+
+def _is_dropped(old: str) -> bool:
+    return old.split(" ", 4)[3] == "!"
 
 
 def _entry(found: list[Any]) -> Context:

@@ -24,6 +24,11 @@ _FORGOTTEN = (
     "there is gone."
 )
 
+_AHEAD = (
+    "This state has not seen that revision: it was restored or begun anew. List everything once more (without "
+    "changed_since)."
+)
+
 _Form = Literal["current", "version", "versions", "changes", "list"]
 
 _BELONGS: dict[_Form, frozenset[str]] = {
@@ -104,7 +109,7 @@ class ContextReading:
         if asked.status == "found":
             return _found(asked.context)
         notes = {
-            "deleted": f"Version {number} is its deletion, by {asked.context.author or 'nobody that is known'}.",
+            "deleted": f"Version {number} is its end: {_how(asked.context)}.",
             "absent": None,
             "later": f"Its newest version is {asked.bound}.",
             "dropped": f"Version {number} is no longer kept; the oldest that is kept is {asked.bound}.",
@@ -124,11 +129,14 @@ class ContextReading:
         )
         if not found:
             return GetContextResult(status="not_found", key=given.context_key, version=0)
+        cut = given.with_values and any(one.value is None and not one.deleted for one in found[: given.limit])
         return GetContextResult(
             status="listed",
             key=given.context_key,
             version=found[0].version,
-            entries=[entry_of(context, with_value=given.with_values) for context in found[: given.limit]],
+            entries=[entry_of(context) for context in found[: given.limit]],
+            more=len(found) > given.limit or None,
+            note="Values of older versions did not fit: read each with version." if cut else None,
         )
 
     async def _list(self, envelope: Envelope, given: GetContext) -> GetContextResult:
@@ -176,11 +184,11 @@ class ContextReading:
             entries=[entry_of(context) for context in page.contexts],
             revision=page.revision,
             more=page.more or None,
-            note=None if page.complete else _FORGOTTEN,
+            note=None if page.complete else _AHEAD if page.revision < since else _FORGOTTEN,
         )
 
 
-def entry_of(context: Context, *, with_value: bool = True) -> ContextEntry:
+def entry_of(context: Context) -> ContextEntry:
     """A context as an entry of a list."""
     return ContextEntry(
         key=context.key,
@@ -190,7 +198,7 @@ def entry_of(context: Context, *, with_value: bool = True) -> ContextEntry:
         updated_at=iso_time(context.updated_ms),
         readable_by=list(context.readers) or None,
         expires_at=time_of(context.expires_ms),
-        value=text_of(context) if with_value else None,
+        value=text_of(context),
     )
 
 
@@ -202,6 +210,10 @@ def text_of(context: Context) -> msgspec.Raw | None:
 def time_of(ms: int | None) -> str | None:
     """A time as it goes out; None where there is none."""
     return iso_time(ms) if ms else None
+
+
+def _how(context: Context) -> str:
+    return "its lifetime was over" if context.author == "statehub" else f"{context.author} deleted it"
 
 
 def _found(context: Context) -> GetContextResult:
@@ -233,18 +245,16 @@ def _form(given: GetContext) -> _Form:
     else:
         form = "versions" if given.versions else "current"
     for name in given.model_fields_set - _BELONGS[form]:
-        if getattr(given, name) != _DEFAULTS[name]:
-            with_it = [other for other, names in _BELONGS.items() if name in names and other != form]
-            raise InvalidArgument(
-                f"{name}: cannot stand beside {_named(form)}",
-                expected=f"{name} only with {' or '.join(_named(other) for other in with_it)}",
-            )
+        if getattr(given, name) == _DEFAULTS[name]:
+            continue
+        if form == "list":
+            raise InvalidArgument(f"{name}: needs a context_key", expected=f"{name} together with context_key")
+        decides = {"changes": "changed_since", "current": "context_key"}.get(form, form)
+        raise InvalidArgument(
+            f"{name}: cannot stand beside {decides}",
+            expected=f"beside {decides} only {', '.join(sorted(_BELONGS[form] - {decides}))}",
+        )
     return form
-
-
-def _named(form: _Form) -> str:
-    names = {"current": "context_key", "list": "a list", "changes": "changed_since"}
-    return names.get(form, form)
 
 
 def _patience_s(envelope: Envelope) -> float:

@@ -128,7 +128,7 @@ async def _snapshot(service: Service[StatehubSettings], envelope: Envelope, plac
         max_value_bytes=MAX_VALUE_BYTES,
     )
     snapshot: dict[str, Any] = {
-        "total": page.total,
+        **({} if place.folder else {"total": page.total}),
         "revision": page.revision,
         "truncated": bool(page.cursor),
         "entries": [_document(context) for context in page.contexts],
@@ -136,8 +136,9 @@ async def _snapshot(service: Service[StatehubSettings], envelope: Envelope, plac
     if page.cursor:
         snapshot["next_uri"] = f"{uri_of(place.folder) if place.folder else SNAPSHOT_URI}?after={escaped(page.cursor)}"
         snapshot["next_cursor"] = page.cursor
+        prefix = f" and prefix {place.folder!r}" if place.folder else ""
         snapshot["how_to_read_on"] = (
-            "read next_uri, or call get_context with with_values true and next_cursor as its cursor"
+            f"read next_uri, or call get_context with with_values true, next_cursor as its cursor{prefix}"
         )
     return encode_json(snapshot)
 

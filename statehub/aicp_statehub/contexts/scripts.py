@@ -31,7 +31,8 @@ class Bounds:
     """Whether events carry values, for an archive that keeps all versions."""
 
 
-Outcome = Literal["done", "conflict", "absent"]
+Outcome = Literal["done", "conflict", "absent", "cleared"]
+"""`cleared`: there was no value, and the old versions went."""
 
 _BOUNDS = ["tombstone_ms", "max_keys", "max_bytes", "keep", "keep_bytes"]
 _READ_BOUNDS = """
@@ -62,7 +63,7 @@ _write = Script(
 local at = settle(name, id, now, bounds)
 if at.live and not may(at.readers, author) then return {'forbidden'} end
 if not expects(expected, at) then return {'conflict', may(at.readers, author) and seen(at) or {0}} end
-if not at.live and redis.call('ZCARD', contexts) >= bounds.max_keys then return {'full'} end
+if not at.live and count() >= bounds.max_keys then return {'full'} end
 local before, used = size_of(at), tonumber(redis.call('GET', prefix .. ':context-bytes') or 0)
 if used + #value > bounds.max_bytes then
   -- Old versions give way first.
@@ -81,8 +82,11 @@ number_change(name)
 if readers ~= '' then redis.call('HSET', hash, 'readers', readers)
 elseif at.readers ~= '' then redis.call('HDEL', hash, 'readers') end
 if not at.live then
-  redis.call('ZADD', contexts, 0, name)
   redis.call('ZREM', tombstones, name)
+  list('ZADD', name, readers)
+elseif readers ~= at.readers then
+  list('ZREM', name, at.readers)
+  list('ZADD', name, readers)
 end
 local expires = at.expires_ms
 if ttl_ms ~= '' then
@@ -173,16 +177,17 @@ if not expects(expected, at) then return {'conflict', seen(at)} end
 if not at.live then
   if with_history ~= '' and at.kept > 0 then
     tell(name, id, 'deleted', at.version, author, told(at.readers) .. ',"forgotten":true', traceparent)
-    redis.call('DEL', history_of(name))
-    redis.call('HSET', hash_of(name), 'kept', 0)
-    grow(-at.kept)
+    local kept = clear(name, author)
+    redis.call('HSET', hash_of(name), 'kept', kept)
+    grow(kept - at.kept)
+    return {'cleared', seen(at)}
   end
   return {'absent', seen(at)}
 end
 local version = at.version + 1
 local forgotten = with_history ~= ''
 tell(name, id, 'deleted', version, author, told(at.readers) .. (forgotten and ',"forgotten":true' or ''), traceparent)
-if forgotten then bounds.keep = 0 end
+bounds.clear = forgotten
 bury(name, at, version, author, now, bounds)
 return {'done', {version}}
 """,
@@ -302,3 +307,17 @@ return 1
 async def expire(redis: Redis, tenant: str, key: str, bounds: Bounds) -> bool:
     """Remove the value of `key` if its time is over, and emit `expired`. Whether it was so."""
     return bool(await _expire(redis, tenant, name=key, id=digest(key), **_arguments_of(bounds)))
+
+
+_may_read = Script(
+    ["name", "reader"],
+    LUA
+    + """
+return may(look(name, now_ms()).readers, reader) and 1 or 0
+""",
+)
+
+
+async def may_read(redis: Redis, tenant: str, key: str, *, reader: str) -> bool:
+    """Whether `reader` may know what there is, or was last, under `key`; of what was forgotten everybody."""
+    return bool(await _may_read(redis, tenant, name=key, reader=reader))

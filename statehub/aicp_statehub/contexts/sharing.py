@@ -103,8 +103,9 @@ class ContextSharing:
         if outcome == "done":
             self._wake(principal.tenant, now)
             return DeleteContextResult(status="deleted", key=now.key, version=now.version)
-        if outcome == "absent":
-            return DeleteContextResult(status="not_found", key=now.key, version=now.version)
+        if outcome in ("absent", "cleared"):
+            note = "Its old versions were removed." if outcome == "cleared" else None
+            return DeleteContextResult(status="not_found", key=now.key, version=now.version, note=note)
         return DeleteContextResult(
             status="conflict",
             key=now.key,

@@ -6,7 +6,9 @@ Keys, after the tenant's prefix `aicp:{tenant}:`
   may read it and, while there is a value, `value` and perhaps `expires_ms`. One without `value` is a tombstone: it
   keeps the version, so that versions go on counting, and who may know of it.
 - `context-history:<key>`: list of its old versions, newest first. Versions have no gaps, so the place says which.
-- `contexts`: sorted set of the keys that have a value, all with score 0, for listing in the order of their bytes.
+- `contexts`: sorted set of the keys with a value that everybody may read, all with score 0, for listing in the order of
+  their bytes; `contexts-for:<agent>`: the same of those that only some may read, for each of these. So a list looks at
+  nothing that its reader may not know, and its cursor cannot tell of it.
 - `context-expiry`: sorted set of keys by the time at which they expire.
 - `context-tombstones`: sorted set of deleted keys by the time at which they are forgotten.
 - `context-changes`: sorted set of all keys, tombstones too, by the number of their last change; `context-revision`: the
@@ -92,6 +94,18 @@ local function told(readers)
   return readers == '' and '' or ',"readers":["' .. string.gsub(readers, ',', '","') .. '"]'
 end
 
+-- Add to or take from what readers find in lists.
+local function list(command, name, readers)
+  local function change(set)
+    if command == 'ZADD' then redis.call('ZADD', set, 0, name) else redis.call('ZREM', set, name) end
+  end
+  if readers == '' then return change(contexts) end
+  for agent in string.gmatch(readers, '[^,]+') do change(contexts .. '-for:' .. agent) end
+end
+
+-- How many have a value: all that are known but the deleted ones.
+local function count() return redis.call('ZCARD', changes) - redis.call('ZCARD', tombstones) end
+
 -- Put what is stored into the history; as many old versions and bytes are kept as may be.
 local function shelve(name, at, keep, keep_bytes)
   if at.stored == 0 then return 0 end
@@ -129,13 +143,30 @@ local function forget(name)
   redis.call('DEL', hash_of(name), history_of(name))
 end
 
+-- Drop the old versions that an agent may read. Those of others stay, and the places of the dropped ones, with `!` for
+-- readers.
+local function clear(name, agent)
+  local olds, foreign, bytes = redis.call('LRANGE', history_of(name), 0, -1), false, 0
+  for n, old in ipairs(olds) do
+    local head, readers = string.match(old, '^(%d+ %d+ %S+) (%S+)')
+    if readers == '-' or readers == '!' or may(readers, agent) then olds[n] = head .. ' !' else foreign = true end
+    bytes = bytes + #olds[n]
+  end
+  redis.call('DEL', history_of(name))
+  if not foreign then return 0 end
+  for _, old in ipairs(olds) do redis.call('RPUSH', history_of(name), old) end
+  return bytes
+end
+
 local function bury(name, at, version, author, now, bounds)
   local hash = hash_of(name)
+  local before = size_of(at)
   local kept = shelve(name, at, bounds.keep, bounds.keep_bytes)
+  if bounds.clear then kept = clear(name, author) end
   redis.call('HDEL', hash, 'value', 'expires_ms')
   redis.call('HSET', hash, 'version', version, 'author', author, 'updated_ms', now, 'kept', kept)
-  grow(kept - size_of(at))
-  redis.call('ZREM', contexts, name)
+  grow(kept - before)
+  list('ZREM', name, at.readers)
   redis.call('ZREM', expiry, name)
   redis.call('ZADD', tombstones, now + bounds.tombstone_ms, name)
   number_change(name)

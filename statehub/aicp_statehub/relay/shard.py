@@ -20,15 +20,20 @@ from aicp_statehub.relay.outboxes import IDLE_S, Outboxes, open_outboxes
 
 log = logging.getLogger(__name__)
 
-BATCH = 512
+BATCH = 128
 """Events that are read at once, of all tenants of the shard."""
-MAX_BATCHES = 4
+MAX_BATCHES = 128
 """Batches in flight: sent and not yet acknowledged and removed."""
+MAX_BYTES = 16 * 1024**2
+"""Of the events in flight, before more are read."""
 WINDOW = 1024
 """Events of a batch that are sent; fewer after trouble, until it is over."""
 GATHER_S = 0.002
 """What follows on an event comes with the next read: at most so often is there one, or a busy hub would read, send and
 remove each event by itself."""
+REMOVE_S = 0.1
+"""What was acknowledged is removed together with what follows so soon: each removal is a sync of Redis' disk, for which
+those who change something then wait."""
 ACK_WAIT_S = 0.05
 """How long waiting for a change may keep trouble with what is in flight from being noticed."""
 ACK_TIMEOUT_S = 5.0
@@ -57,6 +62,7 @@ class _Batch:
     """What becomes of those that were sent."""
     relayed: list[tuple[str, str]] = field(default_factory=list)
     dead: list[tuple[Entry, str]] = field(default_factory=list)
+    bytes: int = 0
     why: str = ""
     """Why not everything could be relayed."""
 
@@ -76,6 +82,11 @@ class Shard:
         self._changed = asyncio.Event()
         self._stopping = False
         self._unremoved: set[tuple[str, str]] = set()
+        self._due: list[tuple[str, str]] = []
+        """What the next removal takes."""
+        self._removal: asyncio.Task[None] | None = None
+        self._bytes = 0
+        """Of the events in flight."""
         self._window = WINDOW
         self._back_off_s = MIN_BACK_OFF_S
         self._trouble = False
@@ -145,7 +156,9 @@ class Shard:
                     if len(entries) < BATCH:
                         await asyncio.sleep(GATHER_S)
                 # Without trouble the next ones are sent before these are acknowledged.
-                while settling and (self._trouble or self._window < WINDOW or len(settling) >= MAX_BATCHES):
+                while settling and (
+                    self._trouble or self._window < WINDOW or len(settling) >= MAX_BATCHES or self._bytes > MAX_BYTES
+                ):
                     await asyncio.wait(settling, return_when=asyncio.FIRST_COMPLETED)
                 if self._trouble:
                     await self._recover()
@@ -187,6 +200,8 @@ class Shard:
                 batch.why = error.message
                 break
             sent_until[entry.tenant] = entry.id
+        batch.bytes = sum(len(entry.fields.get(b"data", b"")) for entry in batch.sent)
+        self._bytes += batch.bytes
         task = asyncio.create_task(self._settle(outboxes, batch))
         settling.add(task)
         task.add_done_callback(settling.discard)
@@ -194,6 +209,7 @@ class Shard:
     async def _settle(self, outboxes: Outboxes, batch: "_Batch") -> None:
         """Wait until the log has the events, and take them out of the outboxes."""
         await batch.appending.settled(ACK_TIMEOUT_S)
+        self._bytes -= batch.bytes
         now_ms = time.time() * 1000
         for entry, outcome in zip(batch.sent, batch.appending.outcomes, strict=True):
             match outcome:
@@ -223,21 +239,38 @@ class Shard:
 
     async def _remove(self, outboxes: Outboxes, batch: "_Batch") -> None:
         self._unremoved.update(batch.relayed)
+        self._due += batch.relayed
+        if self._removal is None:
+            self._removal = asyncio.create_task(self._remove_soon(outboxes))
+        removal = self._removal
+        if batch.dead and await self._removed(outboxes, (), batch.dead):
+            for entry, why in batch.dead:
+                metrics.DEAD_LETTERS.inc()
+                log.error(
+                    "an event cannot be relayed and was put aside: %s",
+                    why,
+                    extra={"entry": entry.id, "stream": "outbox-dead-letters"},
+                )
+        await removal
+
+    async def _remove_soon(self, outboxes: Outboxes) -> None:
+        if not self._trouble and not self._stopping:
+            await asyncio.sleep(REMOVE_S)
+        due, self._due, self._removal = self._due, [], None
+        if due and await self._removed(outboxes, due, ()):
+            self._unremoved.difference_update(due)
+            metrics.RELAYED.inc(len(due))
+
+    async def _removed(
+        self, outboxes: Outboxes, relayed: Sequence[tuple[str, str]], dead: Sequence[tuple[Entry, str]]
+    ) -> bool:
         try:
-            await outboxes.remove(batch.relayed, batch.dead)
+            await outboxes.remove(relayed, dead)
         except Unavailable:
             metrics.FAILURES.labels("redis").inc()
             self._trouble = True
-            return
-        self._unremoved.difference_update(batch.relayed)
-        metrics.RELAYED.inc(len(batch.relayed))
-        for entry, why in batch.dead:
-            metrics.DEAD_LETTERS.inc()
-            log.error(
-                "an event cannot be relayed and was put aside: %s",
-                why,
-                extra={"entry": entry.id, "stream": "outbox-dead-letters"},
-            )
+            return False
+        return True
 
     async def _recover(self) -> None:
         # One at a time until it works again, from the first that was not removed.
