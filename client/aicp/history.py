@@ -61,7 +61,8 @@ def run_history(options: HistoryOptions) -> int:
     if options.as_json:
         print(json.dumps(history, indent=2))
     elif not history["entries"]:
-        print(f"nothing is archived under {options.name!r} that you may read")
+        version = f"version {options.version} of " if options.version is not None else ""
+        print(f"nothing of {version}{options.name!r} is archived that you may read")
     else:
         _print_table(history["entries"], options)
         if "next_cursor" in history:

@@ -31,6 +31,9 @@ REMEMBER_S = 60.0
 OUTBOX_CAP = 200_000
 """Events of one tenant that may wait for the relay. Beyond it changes are refused: the log must not lose any."""
 
+OUTBOX_BYTES = 256 * 1024**2
+"""What they may take together, were all as large as the next one."""
+
 
 class Store(Redis):
     """A client of Redis, and beside it the line on which scripts are called."""
@@ -143,11 +146,13 @@ end
 -- Append an event to the tenant's outbox, in the same step as the change that it tells of.
 local function emit(entity, id, what, data, traceparent)
   local outbox = KEYS[1] .. ':outbox'
-  if redis.call('XLEN', outbox) >= @OUTBOX_CAP@ then error('OUTBOX_FULL') end
+  local waiting = redis.call('XLEN', outbox)
+  -- Where events are large, fewer may wait: about so many bytes.
+  if waiting >= @OUTBOX_CAP@ or waiting * #(data or '') > @OUTBOX_BYTES@ then error('OUTBOX_FULL') end
   redis.call('XADD', outbox, '*', 'entity', entity, 'id', id, 'what', what, 'data', data or '{}',
     'traceparent', traceparent or '')
 end
-""".replace("@OUTBOX_CAP@", str(OUTBOX_CAP))
+""".replace("@OUTBOX_CAP@", str(OUTBOX_CAP)).replace("@OUTBOX_BYTES@", str(OUTBOX_BYTES))
 
 
 class Script:

@@ -87,6 +87,8 @@ def parse_arguments(kind: type[Arguments], body: bytes) -> Any:
     Raises:
         InvalidArgument: names each wrong field, what it was and what was expected.
     """
+    if len(body) > _LONG:
+        _refuse_many(kind, body)
     try:
         parsed = kind.model_validate_json(body or b"{}")
     except ValidationError as error:
@@ -97,6 +99,22 @@ def parse_arguments(kind: type[Arguments], body: bytes) -> Any:
     if _HUGE_EXPONENT(body) is not None:
         _refuse_infinite(parsed.model_dump(), "arguments")
     return parsed
+
+
+_LONG = 10_000
+"""Bytes of arguments among which there may be very many unknown ones, each of which pydantic would explain."""
+
+
+def _refuse_many(kind: type[Arguments], body: bytes) -> None:
+    try:
+        names = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Whoever parses it says what is wrong.
+        return
+    if len(names) > 2 * len(kind.model_fields) + 8:
+        raise InvalidArgument(
+            f"arguments: {len(names)} of them", expected=f"the arguments are: {', '.join(kind.model_fields)}"
+        )
 
 
 def _refuse_infinite(value: Any, where: str) -> None:

@@ -25,4 +25,4 @@ class Outage:
         if self._since is not None:
             lasted_s = time.monotonic() - self._since
             self._since = None
-            log.info("%s is over", self._what, extra={"lasted_s": round(lasted_s, 1)})
+            log.info("over: %s", self._what, extra={"lasted_s": round(lasted_s, 1)})

@@ -1,10 +1,18 @@
 """What the state hub reads from the environment."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from aicp_common.settings import Settings
 
 DUPLICATE_WINDOW_S = 120
+
+
+def _postgres_url(url: str) -> str:
+    if url and not url.startswith(("postgres://", "postgresql://")):
+        raise ValueError("postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or nothing for no archive")
+    return url
 
 
 class StatehubSettings(Settings):
@@ -20,7 +28,7 @@ class StatehubSettings(Settings):
     """How much the old versions of one context may take together; beyond it the oldest go."""
     context_tombstone_s: int = Field(7 * 86_400, ge=1)
     """How long a deleted context's version is remembered."""
-    postgres_url: str = Field("", pattern=r"^$|^postgres(ql)?://")
+    postgres_url: Annotated[str, AfterValidator(_postgres_url)] = ""
     """Where the event log is archived; empty: nowhere."""
     archive_retention_days: int = Field(0, ge=0, le=36_500)
     """After how long an archived event is deleted; 0: never."""

@@ -35,6 +35,9 @@ class Name:
     def may(self, agent: str) -> bool:
         return not self.readers or agent in self.readers
 
+    def bytes(self) -> int:
+        return len(self.value or "") + len(",".join(self.readers)) + self.kept_bytes()
+
     def kept_bytes(self) -> int:
         return sum(map(_size, self.old))
 
@@ -70,7 +73,7 @@ class Model:
         if not at.live and sum(other.value is not None for other in self.names.values()) >= self.max_keys:
             return "full"
         keep = self.versions - 1
-        before = len(at.value or "") + at.kept_bytes()
+        before = at.bytes()
         if self.bytes + len(value) > self.max_bytes:
             if self.bytes - before + len(value) > self.max_bytes:
                 return "large"
@@ -109,7 +112,7 @@ class Model:
 
     @property
     def bytes(self) -> int:
-        return sum(len(at.value or "") + at.kept_bytes() for at in self.names.values())
+        return sum(at.bytes() for at in self.names.values())
 
     def read(self, name: str, agent: str) -> tuple[int, str | None]:
         at = self.names.get(name, Name())

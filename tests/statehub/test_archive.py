@@ -182,13 +182,13 @@ async def test_while_postgres_is_away_the_hub_works_and_afterwards_the_archive_i
             return metric(worker, "aicp_archive_pending") >= 1100
 
         await eventually(pending)
-        assert worker.process.output().count("archive waits for PostgreSQL: ") == 1
+        assert worker.process.output().count("the archive waits for PostgreSQL: ") == 1
     finally:
         postgres.start()
     await until_archived(url, tenant, 1300)
     await until_archived(url, f"{tenant}-b", 100)
     assert await numbers(url, tenant) == list(range(1, 1301))
-    await until_said(worker, "archive waits for PostgreSQL is over")
+    await until_said(worker, "over: the archive waits for PostgreSQL")
     assert (await ready(worker))["archive"] == "up"
     assert metric(worker, "aicp_archive_up") == 1
     assert metric(worker, "aicp_archive_lost_total") == 0
@@ -216,8 +216,8 @@ async def test_a_postgres_that_takes_connections_and_no_rows_is_told_once(
         assert metric(worker, "aicp_archive_up") == 0
         await connection.execute("DROP TRIGGER refuse ON aicp_events")
     await until_archived(url, tenant, 20)
-    await until_said(worker, "archive waits for PostgreSQL is over")
-    assert worker.process.output().count("archive waits for PostgreSQL: ") == 1
+    await until_said(worker, "over: the archive waits for PostgreSQL")
+    assert worker.process.output().count("the archive waits for PostgreSQL: ") == 1
 
 
 async def test_a_hub_starts_while_postgres_is_away(
@@ -284,7 +284,7 @@ async def test_what_the_event_log_dropped_is_told(
         async with connected(url) as connection:
             gaps = await connection.fetch("SELECT first_seq, last_seq FROM aicp_archive_gaps")
         assert [tuple(gap) for gap in gaps] == [(lost["first_seq"], lost["last_seq"])]
-        await until_said(worker, "drops events that are not archived is over")
+        await until_said(worker, "over: the event log drops events that are not archived")
         assert worker.stop() == 0
 
 

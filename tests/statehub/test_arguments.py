@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from aicp_common.envelope import encode_json
+from aicp_common.errors import InvalidArgument
+from aicp_statehub.contexts.json_text import checked
 from aicp_statehub.contexts.reading import ContextReading
 from aicp_statehub.contexts.sharing import ContextSharing
 from tests.statehub.agent import Agent, ToolFailed
@@ -125,3 +127,19 @@ async def test_brackets_in_strings_are_no_nesting(alice: Agent) -> None:
     value = ['[{"' * 200]
     await alice.send("share_context", b'{%b"context_value":%b}' % (KEY, encode_json(value)))
     assert (await alice.get("k"))["value"] == value
+
+
+@pytest.mark.parametrize(
+    "text", ["[]," * 200_000, r'"\u00e9",' * 80_000, "{}," * 100_000 + "1,"], ids=["[]", "escapes", "{}"]
+)
+def test_a_value_that_is_too_large_is_refused_for_its_size_before_anything_else(text: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"has \d+ bytes as JSON"):
+        checked(f"[{text[:-1]}]".encode(), "context_value")
+
+
+async def test_very_many_unknown_arguments_are_counted_and_not_explained(alice: Agent) -> None:
+    arguments = {f"unknown_{number}": number for number in range(1_000)}
+    for tool in ("share_context", "get_context"):
+        with pytest.raises(ToolFailed, match="arguments: 1000 of them") as failed:
+            await alice.call(tool, **arguments)
+        assert "context_key" in failed.value.expected

@@ -6,9 +6,14 @@ import time
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from aicp_common.bus import Bus
+from aicp_common.errors import Busy
+from aicp_common.store import key
 from aicp_common.waiting import REREAD_S
+from aicp_statehub.contexts import scripts
+from aicp_statehub.contexts.scripts import Bounds
 from tests.statehub.agent import Agent, ToolFailed, watching
 
 
@@ -254,8 +259,8 @@ async def test_contexts_are_listed_by_prefix_in_pages(alice: Agent) -> None:
 
 
 async def test_without_key_and_prefix_all_are_listed(alice: Agent) -> None:
-    for key in ("b", "a/x", "c"):
-        await alice.share(key, None)
+    for name in ("b", "a/x", "c"):
+        await alice.share(name, None)
     await alice.delete("c")
     await alice.share("d", 1, ttl_s=0.01)
     await alice.get("d", newer_than=1, wait_s=5)
@@ -265,8 +270,8 @@ async def test_without_key_and_prefix_all_are_listed(alice: Agent) -> None:
 
 
 async def test_a_page_with_values_ends_at_256_kib(alice: Agent) -> None:
-    for key in ("a", "b", "c"):
-        await alice.share(key, key * 150_000)
+    for name in ("a", "b", "c"):
+        await alice.share(name, name * 150_000)
     first = await alice.call("get_context", with_values=True)
     assert [entry["key"] for entry in first["entries"]] == ["a"]
     second = await alice.call("get_context", with_values=True, cursor=first["next_cursor"])
@@ -297,3 +302,20 @@ async def test_each_tool_needs_its_scope(bus: Bus, alice: Agent) -> None:
     writer = Agent(bus, alice.tenant, "writer", ("context:write",))
     with pytest.raises(ToolFailed, match="context:read"):
         await writer.get("k")
+
+
+async def test_where_events_are_large_fewer_may_wait_for_the_log(store: Redis, tenant: str) -> None:
+    async with store.pipeline(transaction=False) as pipe:
+        for number in range(2_000):
+            pipe.xadd(key(tenant, "outbox"), {"number": number})
+        await pipe.execute()
+    bounds = Bounds(max_keys=10, tombstone_ms=1_000, archived=True)
+
+    async def write(value: bytes) -> bool:
+        return (await scripts.write(store, tenant, "k", value, author="alice", bounds=bounds, traceparent=""))[0]
+
+    assert await write(b'"small"')
+    with pytest.raises(Busy, match="wait for the event log"):
+        await write(b'"' + b"x" * 250_000 + b'"')
+    await store.delete(key(tenant, "outbox"))
+    assert await write(b'"' + b"x" * 250_000 + b'"')

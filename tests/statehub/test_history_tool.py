@@ -1,5 +1,6 @@
 """`get_history` tells what the archive has, to those who may know it, and says so when it cannot."""
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -8,9 +9,12 @@ from typing import Any
 import pytest
 
 from aicp_common.bus import Bus
+from aicp_common.store import connect_redis, key
+from aicp_statehub.archive.history import History
 from aicp_statehub.archive.row import row_of
 from aicp_statehub.archive.tables import migrate
 from aicp_statehub.archive.write import write
+from aicp_statehub.contexts import scripts
 from aicp_statehub.contexts.json_text import MAX_VALUE_BYTES
 from tests.statehub.agent import Agent, Json, ToolFailed, eventually
 from tests.statehub.archived import archiving, connected, message, ready
@@ -289,3 +293,69 @@ async def test_a_question_that_takes_too_long_ends_in_time(postgres: Postgres, a
             await alice.call("get_history", deadline_s=2.0, context_key="k")
         assert time.monotonic() - began < 2
     assert len(await ask(alice, context_key="k")) == 1
+
+
+async def test_what_redis_has_forgotten_can_still_be_removed_from_the_archive(
+    own_backend: Backend, alice: Agent, tenant: str
+) -> None:
+    await alice.share("k", "secret")
+    await alice.delete("k")
+    redis = connect_redis(own_backend.redis_url)
+    await redis.zadd(key(tenant, "context-tombstones"), {"k": 1})
+    await scripts.sweep(redis, tenant)
+    await redis.aclose()
+
+    async def value() -> object:
+        entries = await ask(alice, context_key="k", with_values=True)
+        return [entry.get("value") for entry in entries if entry["version"] == 1]
+
+    async def is_there() -> bool:
+        return await value() == ["secret"]
+
+    async def is_gone() -> bool:
+        return await value() == [None]
+
+    await eventually(is_there)
+    assert (await alice.delete("k", with_history=True))["note"] == "Its old versions were removed."
+    await eventually(is_gone)
+
+
+async def test_a_version_is_that_of_the_newest_life_of_its_name(postgres: Postgres, tenant: str) -> None:
+    await archive(
+        postgres,
+        changed(tenant, "k", 1, value="of the first life"),
+        changed(tenant, "k", 1, value="of the second", readers=["alice"]),
+        changed(tenant, "k", 2, value="deleted later"),
+        message(tenant, next(_times), key="k", version=2, author="alice", what="deleted"),
+    )
+    history = History(postgres.url)
+    keeping = asyncio.create_task(history.run())
+    found = await history.version(tenant, "alice", "k", 1, 5.0)
+    assert found is not None
+    assert found.value == b'"of the second"'
+    assert await history.version(tenant, "eve", "k", 1, 5.0) is None
+    assert await history.version(tenant, "alice", "k", 2, 5.0) is None
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_only_what_one_may_read_is_forgotten(postgres: Postgres, alice: Agent, tenant: str) -> None:
+    await archive(
+        postgres,
+        changed(tenant, "k", 1, value="private", readers=["alice"]),
+        changed(tenant, "k", 2, value="public", author="eve"),
+        message(tenant, next(_times), key="k", version=3, author="eve", what="deleted", forgotten=True),
+    )
+    entries = await ask(alice, context_key="k", with_values=True)
+    assert [(entry["version"], entry.get("value")) for entry in entries] == [(3, None), (2, None), (1, "private")]
+
+
+async def test_the_history_of_a_context_is_for_who_may_read_it_now(
+    own_bus: Bus, postgres: Postgres, alice: Agent, tenant: str
+) -> None:
+    eve = Agent(own_bus, tenant, "eve")
+    await archive(postgres, changed(tenant, "k", 1, value="shared by mistake"))
+    assert len(await ask(eve, context_key="k", with_values=True)) == 1
+    await alice.share("k", "closed", readable_by=["alice"])
+    assert await ask(eve, context_key="k", with_values=True) == []
+    assert await ask(eve, agent="alice", with_values=True) == []

@@ -110,7 +110,7 @@ async def test_a_cursor_tells_nothing_of_what_is_hidden(alice: Agent, eve: Agent
         await alice.share(f"p/{number}-hidden", "x" * 100_000, readable_by=["alice"])
     cursor, said = "", list[str]()
     while True:
-        page = await eve.call("get_context", prefix="p/", limit=1, **({"cursor": cursor} if cursor else {}))
+        page = await eve.call("get_context", prefix="p/", limit=1, cursor=cursor or None)
         said += [one["key"] for one in page["entries"]]
         cursor = page.get("next_cursor", "")
         if not cursor:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -10,7 +11,7 @@ from asyncpg import Record
 from aicp_common.errors import Unavailable
 from aicp_statehub.archive.arguments import GetHistoryResult, HistoryEntry
 from aicp_statehub.archive.database import CONNECT_TIMEOUT_S, DATABASE_ERRORS, URL_ERRORS, explain, wrong_url
-from aicp_statehub.archive.query import Asked, page_of, statement
+from aicp_statehub.archive.query import NEWEST_OF_VERSION, Asked, page_of, statement
 from aicp_statehub.archive.row import ms_of
 from aicp_statehub.contexts.arguments import iso_time
 from aicp_statehub.contexts.state import ENTITY, Context
@@ -49,7 +50,7 @@ class History:
         Raises:
             Unavailable: PostgreSQL is away, or does not answer in time.
         """
-        page, cursor = page_of(asked, await self._records(asked, patience_s))
+        page, cursor = page_of(asked, await self._records(*statement(asked), patience_s))
         return GetHistoryResult(
             status="listed" if page else "nothing",
             entries=[_entry(record) for record in page],
@@ -62,10 +63,11 @@ class History:
         Raises:
             Unavailable: see `page`.
         """
-        asked = Asked(tenant, reader, "context", key, version=number, with_values=True, limit=1)
-        for record in await self._records(asked, patience_s):
-            if record["text"] is not None:
-                value, readers = record["text"].encode(), tuple(record["readers"] or ())
+        found = await self._records(NEWEST_OF_VERSION, [tenant, key, number], patience_s)
+        for record in found:
+            readers = tuple(record["readers"] or ())
+            if record["text"] is not None and (not readers or reader in readers):
+                value = record["text"].encode()
                 return Context(key, number, value, record["agent"], ms_of(record["at"]), readers=readers)
         return None
 
@@ -77,8 +79,7 @@ class History:
             if self._pool is not None:
                 self._pool.terminate()
 
-    async def _records(self, asked: Asked, patience_s: float) -> list[Record]:
-        sql, arguments = statement(asked)
+    async def _records(self, sql: str, arguments: list[Any], patience_s: float) -> list[Record]:
         try:
             async with asyncio.timeout(patience_s):
                 return await (await self._connected()).fetch(sql, *arguments)

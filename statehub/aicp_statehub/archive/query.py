@@ -51,6 +51,13 @@ SELECT @COLUMNS@, text, found FROM (
 WHERE bytes <= @MAX_BYTES@ OR number = 1 ORDER BY number
 """.replace("@COLUMNS@", _COLUMNS).replace("@MAX_BYTES@", str(MAX_VALUE_BYTES))
 
+# A name that was forgotten begins anew with version 1: the newest of a number is the one that is meant, whoever may
+# read it.
+NEWEST_OF_VERSION = """
+SELECT value::text AS text, agent, at, readers FROM aicp_events
+WHERE tenant = $1 AND key = $2 AND version = $3 ORDER BY at DESC, ordinal DESC LIMIT 1
+"""
+
 NEWEST = (time_of(253_402_300_799_000), 0)
 """Where a history begins: in the year 9999."""
 

@@ -43,6 +43,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX aicp_events_agent ON aicp_events (tenant, agent, at, ordinal) WHERE agent IS NOT NULL;
     CREATE INDEX aicp_events_requester ON aicp_events (tenant, requester, at, ordinal) WHERE requester IS NOT NULL;
     CREATE INDEX aicp_events_forgotten ON aicp_events (tenant, key, at, ordinal) WHERE forgotten;
+    CREATE INDEX aicp_events_value ON aicp_events (tenant, key, at, ordinal) WHERE value IS NOT NULL;
     CREATE INDEX aicp_events_at ON aicp_events (at);
 
     CREATE TABLE aicp_archive_gaps (

@@ -1,11 +1,14 @@
 """The tool for the history."""
 
+import asyncio
+
 from aicp_common.envelope import Envelope
 from aicp_common.errors import Forbidden, InvalidArgument
 from aicp_common.service import Service
 from aicp_statehub.archive.arguments import GetHistory, GetHistoryResult
 from aicp_statehub.archive.history import History
 from aicp_statehub.archive.query import NEWEST, Asked, Question, place_of
+from aicp_statehub.contexts.scripts import may_read
 from aicp_statehub.settings import StatehubSettings
 
 SCOPE = "history:read"
@@ -45,7 +48,17 @@ def declare_history(service: Service[StatehubSettings], history: History) -> Non
             after=NEWEST if given.cursor is None else place_of(given.cursor),
         )
         patience_s = min(envelope.remaining_s() - ANSWER_MARGIN_S, MAX_PATIENCE_S)
-        return await history.page(asked, max(patience_s, 0.0))
+        page = await history.page(asked, max(patience_s, 0.0))
+        # Rows know who might read a version then; who may read the context now is known here.
+        keys = list({entry.context_key for entry in page.entries if entry.context_key is not None})
+        allowed = await asyncio.gather(
+            *(may_read(service.redis, principal.tenant, key, reader=principal.agent) for key in keys)
+        )
+        closed = {key for key, may in zip(keys, allowed, strict=True) if not may}
+        if closed:
+            page.entries = [entry for entry in page.entries if entry.context_key not in closed]
+            page.status = "listed" if page.entries else "nothing"
+        return page
 
 
 def _question(given: GetHistory) -> tuple[Question, str]:

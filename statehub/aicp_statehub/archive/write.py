@@ -23,6 +23,7 @@ SELECT r.event_id, r.tenant, r.entity, r.entity_id, r.what, r.at, r.ordinal, r.a
     CASE WHEN r.value IS NOT NULL AND NOT EXISTS (
         SELECT FROM aicp_events f
         WHERE f.forgotten AND f.tenant = r.tenant AND f.key = r.key AND (f.at, f.ordinal) > (r.at, r.ordinal)
+            AND (r.readers IS NULL OR f.agent = ANY (string_to_array(r.readers, ',')) OR f.agent = r.agent)
     ) THEN r.value END,
     r.traceparent
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bigint[], $8::text[],
@@ -34,8 +35,9 @@ ON CONFLICT (event_id) DO NOTHING
 
 _FORGET = """
 UPDATE aicp_events e SET value = NULL
-FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bigint[]) AS f (tenant, key, at, ordinal)
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bigint[], $5::text[]) AS f (tenant, key, at, ordinal, agent)
 WHERE e.tenant = f.tenant AND e.key = f.key AND (e.at, e.ordinal) < (f.at, f.ordinal) AND e.value IS NOT NULL
+    AND (e.readers IS NULL OR f.agent = ANY (e.readers) OR f.agent = e.agent)
 """
 
 _DELETE = """
@@ -46,7 +48,8 @@ DELETE FROM aicp_events WHERE event_id IN (
 
 
 async def write(connection: Connection, rows: Sequence[Row]) -> int:
-    """Store events, each once; those with `forgotten` take the values of their key's earlier versions out.
+    """Store events, each once; those with `forgotten` take the values of their key's earlier versions out, as far as
+    their author might read them.
 
     Returns:
         How many were not there yet.
@@ -56,17 +59,18 @@ async def write(connection: Connection, rows: Sequence[Row]) -> int:
     """
     # In one order everywhere, so that two workers with the same events do not wait for each other in a circle.
     ordered = sorted(rows, key=lambda row: row.event_id)
-    forgetting = [row for row in ordered if row.forgotten]
+    # Of several of one agent the last one does the work of all.
+    forgetting = list(
+        {(row.tenant, row.key, row.agent): row for row in sorted(rows, key=_place) if row.forgotten}.values()
+    )
     lock = "pg_advisory_xact_lock" if forgetting else "pg_advisory_xact_lock_shared"
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(f"SELECT {lock}({LOCK_VALUES})", timeout=FORGET_TIMEOUT_S)
         done = await connection.execute(_INSERT, *([getattr(row, column) for row in ordered] for column in _COLUMNS))
         if forgetting:
-            await connection.execute(
-                _FORGET,
-                *([getattr(row, column) for row in forgetting] for column in ("tenant", "key", "at", "ordinal")),
-                timeout=FORGET_TIMEOUT_S,
-            )
+            columns = ("tenant", "key", "at", "ordinal", "agent")
+            which = ([getattr(row, column) for row in forgetting] for column in columns)
+            await connection.execute(_FORGET, *which, timeout=FORGET_TIMEOUT_S)
     return _count(done)
 
 
@@ -84,6 +88,10 @@ async def write_gap(connection: Connection, log_created: datetime.datetime, firs
 async def delete_before(connection: Connection, at: datetime.datetime, limit: int) -> int:
     """Delete up to `limit` of the events before `at`; how many there were."""
     return _count(await connection.execute(_DELETE, at, limit))
+
+
+def _place(row: Row) -> tuple[datetime.datetime, int]:
+    return row.at, row.ordinal
 
 
 def _count(command: str) -> int:

@@ -242,7 +242,9 @@ class GetContextResult(TextResult):
     )
     next_cursor: str | None = Field(None, description="There are more: call again with this as cursor.")
     revision: int | None = Field(
-        None, description="Up to where this list knows all changes: ask later with it as changed_since."
+        None,
+        description="Up to where this list knows all changes: ask later with it as changed_since. Of several pages "
+        "take that of the first.",
     )
     more: bool | None = Field(
         None,

@@ -47,10 +47,12 @@ def checked(text: bytes, field: str) -> bytes:
         InvalidArgument: it is no JSON that every part of the hub can read, too deep or too large.
     """
     try:
-        if _depth(text) > MAX_DEPTH:
-            raise InvalidArgument(f"{field}: is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+        # What is done in C comes first; the rest sees no more than what may be kept.
         msgspec.json.decode(text)
-        compact = bytes(msgspec.json.format(_unescaped(text), indent=-1))
+        compact = bytes(msgspec.json.format(text, indent=-1))
+        # An escape of six bytes stands for one byte at least.
+        if len(compact) - 5 * compact.count(b"\\u") <= MAX_VALUE_BYTES:
+            compact = _unescaped(compact)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         why = str(error)
         if _SURROGATE.search(text) and not isinstance(error, msgspec.ValidationError):
@@ -65,6 +67,8 @@ def checked(text: bytes, field: str) -> bytes:
             expected=f"at most {MAX_VALUE_BYTES}",
             hint="share it in parts, under several keys",
         )
+    if _depth(compact) > MAX_DEPTH:
+        raise InvalidArgument(f"{field}: is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
     return compact
 
 

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from aicp_common.store import Script
 from aicp_statehub.contexts.state import LUA, Context, context_of, readers_of
 
-CHANGES_AT_ONCE = 1_000
+CHANGES_AT_ONCE = 200
 """Changes that one script looks at; those of other names than the wanted ones count."""
 
 _FIELDS = """

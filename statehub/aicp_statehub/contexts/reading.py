@@ -1,5 +1,6 @@
 """The tool `get_context`: one context, an old version of it, a list, or what has changed."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -18,6 +19,9 @@ from aicp_statehub.settings import StatehubSettings
 
 ANSWER_MARGIN_S = 0.5
 """Before a call's deadline a wait ends by so much, so that the answer still arrives."""
+
+_PAUSE_S = 0.05
+"""After a look at what has changed that found nothing."""
 
 _FORGOTTEN = (
     "Some deletions since then are no longer known. List everything once more (without changed_since): what is not "
@@ -176,6 +180,8 @@ class ContextReading:
                 if page.contexts or not page.complete:
                     return page
                 if not page.more:
+                    # A busy tenant wakes all that wait with each change, whatever they wait for.
+                    await asyncio.sleep(_PAUSE_S)
                     return None
 
         await self._service.waiters.until(any_signal(principal.tenant), changed, _wait_s(envelope, given))

@@ -77,7 +77,7 @@ tell(name, id, 'changed', version, author, told(readers) .. (with_value == '' an
 local hash = hash_of(name)
 local kept = shelve(name, at, bounds.keep, bounds.keep_bytes)
 redis.call('HSET', hash, 'version', version, 'value', value, 'author', author, 'updated_ms', now, 'kept', kept)
-grow(#value + kept - before)
+grow(#value + #readers + kept - before)
 number_change(name)
 if readers ~= '' then redis.call('HSET', hash, 'readers', readers)
 elseif at.readers ~= '' then redis.call('HDEL', hash, 'readers') end
@@ -167,7 +167,7 @@ async def write(
 
 
 _delete = Script(
-    ["name", "id", "expected", "author", "with_history", "traceparent", *_BOUNDS],
+    ["name", "id", "expected", "author", "with_history", "archived", "traceparent", *_BOUNDS],
     LUA
     + _READ_BOUNDS
     + """
@@ -175,10 +175,11 @@ local at = settle(name, id, now, bounds)
 if not may(at.readers, author) then return {at.live and 'forbidden' or 'absent', {0}} end
 if not expects(expected, at) then return {'conflict', seen(at)} end
 if not at.live then
-  if with_history ~= '' and at.kept > 0 then
+  -- An archive may have what is kept here no longer.
+  if with_history ~= '' and (at.kept > 0 or archived ~= '') then
     tell(name, id, 'deleted', at.version, author, told(at.readers) .. ',"forgotten":true', traceparent)
     local kept = clear(name, author)
-    redis.call('HSET', hash_of(name), 'kept', kept)
+    if at.stored > 0 then redis.call('HSET', hash_of(name), 'kept', kept) end
     grow(kept - at.kept)
     return {'cleared', seen(at)}
   end
@@ -226,6 +227,7 @@ async def delete(
         expected="" if expected is None else expected,
         author=author,
         with_history="1" if with_history else "",
+        archived="1" if bounds.archived else "",
         traceparent=traceparent,
         **_arguments_of(bounds),
     )

@@ -14,7 +14,7 @@ Keys, after the tenant's prefix `aicp:{tenant}:`
 - `context-changes`: sorted set of all keys, tombstones too, by the number of their last change; `context-revision`: the
   number of the tenant's last change; `context-forgotten`: the highest number of a change that was forgotten with its
   tombstone.
-- `context-bytes`: what values and old versions take together.
+- `context-bytes`: what values, readers and old versions take together.
 
 A context that has expired counts as deleted from that moment on, under the version that its removal will get.
 """
@@ -125,7 +125,7 @@ local function shelve(name, at, keep, keep_bytes)
 end
 
 -- How much a key takes, and that it takes more or less from now on.
-local function size_of(at) return (at.value and #at.value or 0) + at.kept end
+local function size_of(at) return (at.value and #at.value or 0) + #at.readers + at.kept end
 local function grow(by) if by ~= 0 then redis.call('INCRBY', prefix .. ':context-bytes', by) end end
 
 local function number_change(name)
@@ -165,7 +165,7 @@ local function bury(name, at, version, author, now, bounds)
   if bounds.clear then kept = clear(name, author) end
   redis.call('HDEL', hash, 'value', 'expires_ms')
   redis.call('HSET', hash, 'version', version, 'author', author, 'updated_ms', now, 'kept', kept)
-  grow(kept - before)
+  grow(kept + #at.readers - before)
   list('ZREM', name, at.readers)
   redis.call('ZREM', expiry, name)
   redis.call('ZADD', tombstones, now + bounds.tombstone_ms, name)
