@@ -23,11 +23,10 @@ _is_prefix = re.compile(r"[A-Za-z0-9._~:@/-]*").fullmatch
 
 def is_key(text: str) -> bool:
     """Whether `text` may name a context."""
-    return (
-        len(text) <= MAX_KEY_CHARACTERS
-        and _has_pattern(text) is not None
-        and not any(segment in (".", "..") for segment in text.split("/"))
-    )
+    if len(text) > MAX_KEY_CHARACTERS or _has_pattern(text) is None:
+        return False
+    framed = f"/{text}/"
+    return "/./" not in framed and "/../" not in framed
 
 
 def is_prefix(text: str) -> bool:

@@ -92,9 +92,6 @@ def event_of(tenant: str, entry_id: str, fields: Mapping[bytes, bytes]) -> Event
     return Event(tenant, entry_id, subject, msgspec.json.encode(body), folders)
 
 
-_digest = lru_cache(4_096)(digest)
-
-
 class _Named(msgspec.Struct):
     key: str = ""
 
@@ -104,7 +101,11 @@ _decode_named = msgspec.json.Decoder(_Named).decode
 
 def _folders(tenant: str, data: str) -> tuple[str, ...]:
     try:
-        key = _decode_named(data).key
+        return _watched(tenant, _decode_named(data).key)
     except msgspec.ValidationError:
         return ()
-    return tuple([subjects.context_folder(tenant, _digest(folder)) for folder in folders_of(key)])
+
+
+@lru_cache(4_096)
+def _watched(tenant: str, key: str) -> tuple[str, ...]:
+    return tuple(subjects.context_folder(tenant, digest(folder)) for folder in folders_of(key))
