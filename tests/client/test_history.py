@@ -150,7 +150,7 @@ async def test_many_events_are_read_page_by_page(archive_hub: GatewayProcess, al
 
 async def test_what_nobody_ever_did(archive_hub: GatewayProcess) -> None:
     ended = await history("context", "no/such", env={"AICP_URL": archive_hub.ws_url})
-    assert (ended.status, ended.output) == (0, "nothing is archived under 'no/such' that you may read\n")
+    assert (ended.status, ended.output) == (0, "nothing of 'no/such' is archived that you may read\n")
 
 
 async def test_a_hub_without_an_archive_says_so(hub: GatewayProcess) -> None:
