@@ -11,7 +11,7 @@ import pytest
 
 from aicp_common.bus import Bus
 from aicp_common.envelope import Envelope, Principal
-from tests.support.processes import VIOLATIONS, Backend, ServiceProcess
+from tests.support.processes import VIOLATIONS, Backend, ServiceProcess, wait_until_listening
 
 _numbers = itertools.count(1)
 
@@ -45,6 +45,16 @@ def own_backend(tmp_path: Path) -> Iterator[Backend]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    """A Redis of this test alone, which may empty it again and again."""
+    alone = Backend(tmp_path)
+    alone.redis.start()
+    wait_until_listening(alone.redis, alone.redis_port)
+    yield alone.redis_url
+    alone.redis.stop()
 
 
 @pytest.fixture(scope="session")

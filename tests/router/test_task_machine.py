@@ -1,18 +1,15 @@
 """The Lua scripts of tasks beside a model in plain Python: whatever happens in whatever order, both agree."""
 
 import asyncio
-import faulthandler
 import itertools
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -20,18 +17,17 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from redis.asyncio import Redis
 
-from aicp_common.store import connect_redis, key
+from aicp_common.store import key
 from aicp_router.agents import agent_scripts
 from aicp_router.agents.profile import GUEST_PREFIX
 from aicp_router.tasks import offer_scripts, request_scripts, sweep_scripts, work_scripts
 from aicp_router.tasks.request_scripts import Created, NewTask, candidate
 from tests.router.chaos.stored import Stored, read_all
 from tests.router.chaos.task_model import DEFAULT_SLOTS, OFFSET_MS, Candidate, Model, Task
-from tests.support.processes import Backend, wait_until_listening
+from tests.support.machines import run_machine
 
 EXAMPLES = int(os.environ.get("TASK_MACHINE_EXAMPLES", "80"))
 STEPS = 60
@@ -676,32 +672,6 @@ class TaskMachine(RuleBasedStateMachine):
         assert {name.partition(":")[0] for name in stored.kinds} <= known
 
 
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    """A Redis of this test alone: it is emptied again and again."""
-    backend = Backend(tmp_path)
-    backend.redis.start()
-    wait_until_listening(backend.redis, backend.redis_port)
-    yield backend.redis_url
-    backend.redis.stop()
-
-
 @pytest.mark.slow
 def test_the_scripts_of_tasks_do_what_the_model_does_in_any_order(redis_url: str) -> None:
-    # A campaign may take longer than a test that hangs.
-    faulthandler.cancel_dump_traceback_later()
-    with asyncio.Runner() as runner:
-        redis = connect_redis(redis_url)
-        try:
-            run_state_machine_as_test(
-                cast("type[TaskMachine]", partial(TaskMachine, redis, runner)),
-                settings=settings(
-                    max_examples=EXAMPLES,
-                    stateful_step_count=STEPS,
-                    deadline=None,
-                    database=None,
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
-        finally:
-            runner.run(redis.aclose())
+    run_machine(TaskMachine, redis_url, examples=EXAMPLES, steps=STEPS)

@@ -1,26 +1,21 @@
 """The scripts of contexts beside a model in plain Python: whatever happens in whatever order, both agree."""
 
 import asyncio
-import faulthandler
 import os
-from collections.abc import Awaitable, Iterator
-from functools import partial
-from pathlib import Path
-from typing import TypeVar, cast
+from collections.abc import Awaitable
+from typing import TypeVar
 
-import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from redis.asyncio import Redis
 
 from aicp_common.errors import Busy, Forbidden
-from aicp_common.store import connect_redis, key
+from aicp_common.store import key
 from aicp_statehub.contexts import lists, scripts
 from aicp_statehub.contexts.scripts import Bounds
 from aicp_statehub.contexts.state import Context
 from tests.statehub.context_model import Model
-from tests.support.processes import Backend, wait_until_listening
+from tests.support.machines import run_machine
 
 EXAMPLES = int(os.environ.get("CONTEXT_MACHINE_EXAMPLES", "30"))
 STEPS = 40
@@ -161,31 +156,5 @@ class ContextMachine(RuleBasedStateMachine):
             assert kept == len(model.names[name].old if name in model.names else ())
 
 
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    """A Redis of this test alone: it is emptied again and again."""
-    backend = Backend(tmp_path)
-    backend.redis.start()
-    wait_until_listening(backend.redis, backend.redis_port)
-    yield backend.redis_url
-    backend.redis.stop()
-
-
 def test_the_scripts_of_contexts_do_what_the_model_does_in_any_order(redis_url: str) -> None:
-    # A campaign may take longer than a test that hangs.
-    faulthandler.cancel_dump_traceback_later()
-    with asyncio.Runner() as runner:
-        redis = connect_redis(redis_url)
-        try:
-            run_state_machine_as_test(
-                cast("type[ContextMachine]", partial(ContextMachine, redis, runner)),
-                settings=settings(
-                    max_examples=EXAMPLES,
-                    stateful_step_count=STEPS,
-                    deadline=None,
-                    database=None,
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
-        finally:
-            runner.run(redis.aclose())
+    run_machine(ContextMachine, redis_url, examples=EXAMPLES, steps=STEPS)

@@ -16,16 +16,17 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aicp_router.matching import capability, concepts, intent, languages, text
-from aicp_router.matching.learning import Estimate, Experience, Outcome
-from aicp_router.matching.postings import Bundle, Floats, Postings, Rows
+from aicp_router.matching.compared import bundles_of, families_of, profile_terms
+from aicp_router.matching.fits import absolute, against_best, best_of, filled, mixture, taken
+from aicp_router.matching.learning import Experience, Outcome
+from aicp_router.matching.postings import Floats, Postings, Rows
 from aicp_router.matching.scoring import Candidates, Match, Parts, Scorer, Shares, Urgency
 from aicp_router.matching.vectors import Vector, Vectors
 
@@ -49,26 +50,8 @@ KIN = 0.09
 """What it adds to the cosine when a capability is of a family of which the message speaks: enough to be eligible,
 little against a word or a concept that both have."""
 
-_NAME_SHARE = 2.0
-_CAPABILITY_SHARE = 2.0
-_CONCEPT_WEIGHT = 2.0
-_HINT_WEIGHT = 0.5
-"""Of a concept that a message only hints at: it may tell two apart, and finds nobody by itself."""
-
-_LITTLE = 0.4
-"""A fit by itself below this needs no second look: it is no promise."""
-
-_LEAST_BEST = 0.05
-"""A best cosine below this is not stretched to 1: nobody fits well then."""
-
-_LEAST_QUALITY = 0.4
-"""The same for the best expectation."""
-
 _FEW = 20
 """So many messages tell as much of where messages lie as everyday ones do, or the profiles where there are none."""
-
-_PROFILE_SHARE = 0.1
-"""What profiles count however much is known."""
 
 _NEWCOMER = 3.0
 """Who has fewer outcomes than this is new."""
@@ -239,7 +222,7 @@ class AgentIndex:
         for wanted, fits in self._fits.items():
             fits[row] = max((capability.similarity(wanted, one) for one in names), default=0.0)
         told = [one for one in names if one not in capability.GENERAL]
-        self._profiles.put(row, _profile_terms(text.spoken(name), profile.description, ", ".join(told)))
+        self._profiles.put(row, profile_terms(text.spoken(name), profile.description, ", ".join(told)))
         for one, gains in self._kin.items():
             gains[row] = KIN if one in families else 0.0
         spoken = languages.codes(profile.languages)
@@ -336,7 +319,7 @@ class AgentIndex:
         rows, size = asked.rows, len(self._names)
         out = [asked.places[name] for name in barred if name in asked.places]
         known = asked.known
-        bundles = _bundles(wish.message)
+        bundles = bundles_of(wish.message)
         cosines = self._profiles.cosines_of(bundles, size).take(rows)
         gains = self._gains(wish.message)
         if gains is not None:
@@ -345,7 +328,7 @@ class AgentIndex:
             known = known.copy()
             known[out] = False
             cosines[out] = 0.0
-        text_fits = profile = _against_best(cosines)
+        text_fits = profile = against_best(cosines)
         # Words of asking alone have a meaning too, but it is nobody's.
         semantic, raw_semantic = self._semantic(wish.vector if bundles else None, rows)
         evidence = cosines / MIN_TEXT
@@ -353,7 +336,7 @@ class AgentIndex:
             semantic[out] = 0.0
             raw_semantic[out] = 0.0
             words = text_fits * min(1.0, float(evidence.max()) / ENOUGH)
-            profile = _against_best(words + self._scorer.weights.semantic * semantic)
+            profile = against_best(words + self._scorer.weights.semantic * semantic)
             # Thin words that the meaning speaks against are none.
             evidence[(evidence < ENOUGH) & (raw_semantic < 0.0)] *= 0.5
             np.maximum(evidence, raw_semantic / MIN_SEMANTIC, out=evidence)
@@ -364,11 +347,11 @@ class AgentIndex:
             estimate = self._experience.estimate(text.terms(wish.message), size, now, wish.vector, centre)
             quality = estimate.quality.take(rows)
             quality *= known
-            message = _mixture(profile, quality, estimate)
+            message = mixture(profile, quality, estimate)
             if rng is not None and estimate.confidence > 0:
                 message = self._try_newcomers(message, profile, rows, now, rng)
             np.maximum(evidence, quality / MIN_LEARNED, out=evidence)
-        message = _absolute(message, evidence, is_mixed=semantic is not None or quality is not None)
+        message = absolute(message, evidence, is_mixed=semantic is not None or quality is not None)
         wanted = capability.normalised(wish.capabilities)
         fits = self._capability_fits(wanted, rows) if wanted else None
         eligible = fits > 0 if fits is not None else (evidence >= 1.0) | asked.general
@@ -387,32 +370,32 @@ class AgentIndex:
         keys -= asked.ties
         if out:
             keys[out] = -np.inf
-        places = _best(keys, limit)
+        places = best_of(keys, limit)
         if out:
             places = places[keys[places] > -np.inf]
         # Columns go into tuples without a loop of our own: every decision makes ten.
         parts = zip(
-            _taken(fits, places, 0.0),
-            _taken(text_fits, places),
-            _taken(semantic, places, 0.0),
-            _taken(None if quality is None else 0.5 + 0.5 * quality, places, 0.5),
-            _taken(message, places),
-            _taken(standing.room, places),
-            _taken(standing.speed, places),
-            _taken(standing.presence, places),
-            _taken(standing.fairness, places),
-            _taken(spoken, places),
+            taken(fits, places, 0.0),
+            taken(text_fits, places),
+            taken(semantic, places, 0.0),
+            taken(None if quality is None else 0.5 + 0.5 * quality, places, 0.5),
+            taken(message, places),
+            taken(standing.room, places),
+            taken(standing.speed, places),
+            taken(standing.presence, places),
+            taken(standing.fairness, places),
+            taken(spoken, places),
             strict=True,
         )
         found = zip(
             [candidates.names[place] for place in places.tolist()],
             np.minimum(np.rint(scores.take(places) * _STEPS) / _STEPS, 1.0).tolist(),
             map(Parts._make, parts),
-            _taken(eligible, places),
+            taken(eligible, places),
             repeat(wanted),
             self._offered(rows.take(places)) if wanted else repeat(()),
             repeat(shares.load),
-            _taken(speaks_of, places),
+            taken(speaks_of, places),
         )
         return list(map(Match._make, found))
 
@@ -497,10 +480,10 @@ class AgentIndex:
             share = self._shares_of_work(asked.rows, now) if candidates.share is None else candidates.share
             self._standing = _Standing(
                 candidates,
-                _filled(candidates.room, size),
+                filled(candidates.room, size),
                 self._speeds(asked.rows),
-                _filled(candidates.online, size),
-                1.0 - _filled(share, size),
+                filled(candidates.online, size),
+                1.0 - filled(share, size),
             )
         return self._standing
 
@@ -539,7 +522,7 @@ class AgentIndex:
     def _gains(self, message: str) -> Floats | None:
         """What each row's cosine gains by families; None when the message speaks of none."""
         gains = None
-        for family in _families(message):
+        for family in families_of(message):
             of_family = self._kin.get(family)
             if of_family is None:
                 of_family = np.zeros(len(self._general))
@@ -646,87 +629,3 @@ def describe(name: str, profile: Profile) -> str:
     """A profile as the one text that an embedder gets."""
     capabilities = f" ({', '.join(profile.capabilities)})" if profile.capabilities else ""
     return f"{text.spoken(name)}: {profile.description}{capabilities}"
-
-
-@lru_cache(maxsize=256)
-def _bundles(message: str) -> tuple[Bundle, ...]:
-    """What of a message is compared with profiles; kept, because a closer look asks again."""
-    return (*text.bundles(message), *_concept_bundles(message))
-
-
-@lru_cache(maxsize=256)
-def _families(message: str) -> tuple[str, ...]:
-    """The families of the concepts that a message speaks of, each once."""
-    return tuple(dict.fromkeys(map(concepts.family, concepts.mentioned(message))))
-
-
-def _concept_bundles(message: str) -> list[Bundle]:
-    sure = concepts.mentioned(message)
-    return [
-        _concept_bundle(one, _CONCEPT_WEIGHT if one in sure else _HINT_WEIGHT) for one in concepts.concepts(message)
-    ]
-
-
-@lru_cache(maxsize=1_024)
-def _concept_bundle(concept: str, weight: float) -> Bundle:
-    return Bundle({"=" + concept: weight})
-
-
-def _profile_terms(name: str, description: str, capabilities: str) -> dict[str, float]:
-    """Terms, and concepts across languages beside them."""
-    found = text.profile_terms([(name, _NAME_SHARE), (description, 1.0), (capabilities, _CAPABILITY_SHARE)])
-    for told, share in (
-        (concepts.concepts(name), _NAME_SHARE),
-        (concepts.described(description), 1.0),
-        (concepts.concepts(capabilities), _CAPABILITY_SHARE),
-    ):
-        for concept in told:
-            found["=" + concept] = found.get("=" + concept, 0.0) + share * _CONCEPT_WEIGHT
-    return found
-
-
-def _against_best(values: Floats, least: float = _LEAST_BEST) -> Floats:
-    return values / max(least, float(values.max()))
-
-
-def _mixture(profile: Floats, quality: Floats, estimate: Estimate) -> Floats:
-    known = estimate.confidence
-    mixed = known * _against_best(quality, _LEAST_QUALITY) + (1.0 - known + _PROFILE_SHARE) * profile
-    mixed /= 1.0 + _PROFILE_SHARE
-    return np.minimum(np.maximum(mixed, 0.0, out=mixed), 1.0, out=mixed)
-
-
-def _absolute(message: Floats, evidence: Floats, *, is_mixed: bool) -> Floats:
-    """Fits against the best one as fits by themselves: what is just enough to be eligible is 0.5, three times as much
-    0.75. Whoever has less than enough has less than 0.5, however near the best one is.
-
-    Args:
-        evidence: How much speaks for each, where 1 is just enough.
-        is_mixed: Whether more than words are in it. With words alone, who has less than enough is lower as it is.
-    """
-    best = max(0.0, float(evidence.max()))
-    absolute = message * (best / (1.0 + best))
-    if best >= 1.0 and is_mixed:
-        little = evidence < 1.0
-        little &= absolute >= _LITTLE
-        places = little.nonzero()[0]
-        if len(places):
-            least = np.maximum(evidence[places], 0.0)
-            absolute[places] = np.maximum(np.minimum(absolute[places], least / (1.0 + least)), _LITTLE)
-    return absolute
-
-
-def _filled(values: NDArray[np.bool_] | Floats | None, size: int) -> Floats:
-    return np.ones(size) if values is None else np.minimum(np.maximum(values.astype(np.float64), 0.0), 1.0)
-
-
-def _taken(column: NDArray[np.bool_] | Floats | None, places: Rows, otherwise: float | None = None) -> list[Any]:
-    """Some elements of a column; `otherwise` of one that plays no part."""
-    return [otherwise] * len(places) if column is None else column.take(places).tolist()
-
-
-def _best(keys: Floats, limit: int) -> Rows:
-    """The places of the greatest keys, greatest first."""
-    least = max(0, len(keys) - limit)
-    places = keys.argpartition(least)[least:]
-    return places.take(keys.take(places).argsort()[::-1])

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import APIError, NotFoundError
 
 from aicp_common import subjects
 from aicp_common.errors import Unavailable
-from aicp_statehub.relay.event_log import BriefClient
+from aicp_statehub.relay.brief_client import BriefClient, explain
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,6 @@ GATHER_S = 0.2
 CATCH_UP_PAUSE_S = 0.01
 """Between full batches: the calls of this worker go first."""
 PATIENCE_S = 5.0
-CONNECT_TIMEOUT_S = 2
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
 """Subject, headers and acknowledgement subject of a message, which count too."""
 
@@ -132,18 +130,7 @@ class ArchiveReader:
             Unavailable: says what is missing.
         """
         try:
-            await self._client.connect(
-                servers=self._nats_url.split(","),
-                name=self._name,
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0.05,  # type: ignore[arg-type]  # seconds, passed to asyncio.sleep
-                connect_timeout=CONNECT_TIMEOUT_S,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                closed_cb=self._on_closed,
-                error_cb=self._on_error,
-            )
+            await self._client.connect_once(self._nats_url, self._name, self._on_closed, self._on_error)
             await self._client.take(self._inbox + "*", self._on_message)
             await self._client.jetstream(timeout=PATIENCE_S).add_consumer(
                 subjects.EVENT_STREAM,
@@ -160,7 +147,7 @@ class ArchiveReader:
         except (TimeoutError, OSError, nats.errors.Error) as error:
             await self.close()
             why = self._last_error if isinstance(error, nats.errors.NoServersError) else None
-            raise Unavailable(_explain(why or error)) from error
+            raise Unavailable(explain(why or error)) from error
 
     async def next_batch(self) -> list[Delivered]:
         """The next events, at most `BATCH_EVENTS`; none when none came for `WAIT_S`.
@@ -184,7 +171,7 @@ class ArchiveReader:
             for delivered in batch:
                 self._client.send(delivered.receipt, b"+ACK")
         except nats.errors.Error as error:
-            raise Unavailable(f"the connection to NATS broke: {_explain(error)}") from error
+            raise Unavailable(f"the connection to NATS broke: {explain(error)}") from error
 
     async def position(self) -> Position:
         """How far the archive is.
@@ -198,7 +185,7 @@ class ArchiveReader:
             stream = await jetstream.stream_info(subjects.EVENT_STREAM)
             consumer = await jetstream.consumer_info(subjects.EVENT_STREAM, CONSUMER)
         except (TimeoutError, OSError, nats.errors.Error) as error:
-            raise Unavailable(_explain(error)) from error
+            raise Unavailable(explain(error)) from error
         assert stream.created is not None
         assert consumer.delivered is not None
         return Position(
@@ -229,7 +216,7 @@ class ArchiveReader:
             async with asyncio.timeout(wait_s + PATIENCE_S):
                 await self._ended.wait()
         except (TimeoutError, nats.errors.Error) as error:
-            raise Unavailable(f"the event log does not answer: {_explain(error)}") from error
+            raise Unavailable(f"the event log does not answer: {explain(error)}") from error
         if self._why:
             raise Unavailable(self._why)
         came, self._came = self._came, []
@@ -258,15 +245,3 @@ class ArchiveReader:
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
         log.debug("the archive's connection to the event log: %s", str(error) or repr(error))
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, nats.js.errors.ServiceUnavailableError | nats.errors.NoRespondersError):
-        return "JetStream is not available: start nats-server with it (-js, or jetstream {} in its configuration)"
-    if isinstance(error, NotFoundError):
-        return f"there is no stream {subjects.EVENT_STREAM} yet"
-    if isinstance(error, APIError):
-        return f"JetStream says: {error.description} ({error.err_code})"
-    if isinstance(error, TimeoutError):
-        return "NATS does not answer in time"
-    return str(error) or type(error).__name__

@@ -168,13 +168,8 @@ async def changes(
     return Changes([_entry(one) for one in found], revision, bool(more), bool(complete))
 
 
-_OLD = """
--- What is stored, and the end of what has ended, as they stand in the history or would.
-local function as_old(at)
-  local readers = at.readers == '' and '-' or at.readers
-  local old = string.format('%.0f %s %s %s', at.stored, at.updated_ms, at.author, readers)
-  return at.value and old .. ' ' .. at.value or old
-end
+_ENDED = """
+-- The end of what has ended as it stands in the history, or would.
 local function ended(at)
   if not at.lapsed then return as_old(at) end
   return string.format('%.0f %.0f statehub %s', at.version, at.expires_ms, at.readers == '' and '-' or at.readers)
@@ -184,7 +179,7 @@ end
 _version = Script(
     ["name", "reader", "version"],
     LUA
-    + _OLD
+    + _ENDED
     + """
 local at, wanted = look(name, now_ms()), tonumber(version)
 if not may(at.readers, reader) or at.version == 0 then return {'absent', 0} end
@@ -230,7 +225,7 @@ async def version(redis: Redis, tenant: str, key: str, number: int, *, reader: s
 _versions = Script(
     ["name", "reader", "limit", "max_bytes"],
     LUA
-    + _OLD
+    + _ENDED
     + """
 local at, bytes, limit = look(name, now_ms()), 0, tonumber(limit)
 if not may(at.readers, reader) or at.version == 0 then return {} end
@@ -276,7 +271,7 @@ def _entry(found: list[Any]) -> Context:
 
 
 def _old(key: str, text: str) -> Context:
-    """An old version as `shelve` wrote it: version, time, author, readers (`-`: everybody), and the value if it had one
+    """An old version as `as_old` wrote it: version, time, author, readers (`-`: everybody), and the value if it had one
     (empty: it was not asked for)."""
     number, updated_ms, author, readers, *value = text.split(" ", 4)
     return Context(

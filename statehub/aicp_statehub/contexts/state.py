@@ -106,6 +106,14 @@ end
 -- How many have a value: all that are known but the deleted ones.
 local function count() return redis.call('ZCARD', changes) - redis.call('ZCARD', tombstones) end
 
+-- What is stored, as it stands in the history: version, time, author, readers (`-`: everybody), and the value if there
+-- is one.
+local function as_old(at)
+  local readers = at.readers == '' and '-' or at.readers
+  local old = string.format('%.0f %s %s %s', at.stored, at.updated_ms, at.author, readers)
+  return at.value and old .. ' ' .. at.value or old
+end
+
 -- Put what is stored into the history; as many old versions and bytes are kept as may be.
 local function shelve(name, at, keep, keep_bytes)
   if at.stored == 0 then return 0 end
@@ -113,10 +121,7 @@ local function shelve(name, at, keep, keep_bytes)
     if at.kept > 0 then redis.call('DEL', history_of(name)) end
     return 0
   end
-  local readers = at.readers == '' and '-' or at.readers
-  local old = string.format('%.0f %s %s %s', at.stored, at.updated_ms, at.author, readers)
-  if at.value then old = old .. ' ' .. at.value end
-  local list = history_of(name)
+  local old, list = as_old(at), history_of(name)
   local count, bytes = redis.call('LPUSH', list, old), at.kept + #old
   while count > 0 and (count > keep or bytes > keep_bytes) do
     count, bytes = count - 1, bytes - #redis.call('RPOP', list)

@@ -14,13 +14,12 @@ from nats.js.errors import APIError, NotFoundError
 
 from aicp_common import subjects
 from aicp_common.errors import TooLarge, Unavailable
-from aicp_common.natsclient import NatsClient
+from aicp_statehub.relay.brief_client import BriefClient, explain
 from aicp_statehub.relay.event import MESSAGE_ID_HEADER, Event
 from aicp_statehub.settings import DUPLICATE_WINDOW_S, StatehubSettings
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 2
 API_TIMEOUT_S = 5.0
 TOO_LARGE = 10054
 """JetStream's code for a message that is larger than the stream takes."""
@@ -73,19 +72,6 @@ class Appending:
                     await self._settled.wait()
 
 
-class BriefClient(NatsClient):
-    """A client for one connection: it gives up what waits in its buffer when the connection breaks.
-
-    nats-py would try to send it over the broken one, which uvloop refuses, and that leaves the client half closed,
-    without a word to anybody.
-    """
-
-    async def _process_op_err(self, e: Exception) -> None:
-        self._pending = []
-        self._pending_data_size = 0
-        await super()._process_op_err(e)
-
-
 class EventLog:
     """One connection to the event log.
 
@@ -117,25 +103,13 @@ class EventLog:
             Unavailable: says what is missing.
         """
         try:
-            await self._client.connect(
-                servers=self._settings.nats_url.split(","),
-                name=self._name,
-                allow_reconnect=False,
-                # Also without reconnecting, these say how long nats-py tries to connect: once more, soon.
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0.05,  # type: ignore[arg-type]  # seconds, passed to asyncio.sleep
-                connect_timeout=CONNECT_TIMEOUT_S,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                closed_cb=self._on_closed,
-                error_cb=self._on_error,
-            )
+            await self._client.connect_once(self._settings.nats_url, self._name, self._on_closed, self._on_error)
             await self._client.take(self._inbox + "*", self._on_ack)
             await self._ensure_stream()
         except (TimeoutError, OSError, nats.errors.Error) as error:
             await self.close()
             why = self._last_error if isinstance(error, nats.errors.NoServersError) else None
-            raise Unavailable(_explain(why or error)) from error
+            raise Unavailable(explain(why or error)) from error
 
     def append(self, event: Event, appending: Appending) -> None:
         """Send an event; those sent over one connection are stored in this order.
@@ -156,7 +130,7 @@ class EventLog:
         try:
             self._client.send(event.subject, event.body, self._inbox + token, {MESSAGE_ID_HEADER: event.event_id})
         except nats.errors.Error as error:
-            raise Unavailable(f"the connection to NATS broke: {_explain(error)}") from error
+            raise Unavailable(f"the connection to NATS broke: {explain(error)}") from error
         self._waiting[token] = appending, appending.expect()
         for folder in event.folders:
             self._client.send(folder, event.notice)
@@ -213,7 +187,7 @@ class EventLog:
                 await jetstream.update_stream(config.evolve(**wanted))
             except APIError as error:
                 # It takes events all the same; losing them over its limits would be worse.
-                log.warning("the stream %s keeps its old limits: %s", subjects.EVENT_STREAM, _explain(error))
+                log.warning("the stream %s keeps its old limits: %s", subjects.EVENT_STREAM, explain(error))
 
 
 def _outcome(data: bytes, headers: Mapping[str, str] | None) -> bool | Exception:
@@ -229,13 +203,3 @@ def _outcome(data: bytes, headers: Mapping[str, str] | None) -> bool | Exception
     if ack.error.err_code == TOO_LARGE:
         return TooLarge(f"JetStream refuses the event: {ack.error.description}")
     return Unavailable(f"JetStream refuses events: {ack.error.description} ({ack.error.err_code})")
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, nats.js.errors.ServiceUnavailableError | nats.errors.NoRespondersError):
-        return "JetStream is not available: start nats-server with it (-js, or jetstream {} in its configuration)"
-    if isinstance(error, APIError):
-        return f"JetStream says: {error.description} ({error.err_code})"
-    if isinstance(error, TimeoutError):
-        return "NATS does not answer in time"
-    return str(error) or type(error).__name__

@@ -254,7 +254,8 @@ class Shard:
         await removal
 
     async def _remove_soon(self, outboxes: Outboxes) -> None:
-        if not self._trouble and not self._stopping:
+        # After trouble the window grows with each batch that is through: that should not wait.
+        if not self._trouble and not self._stopping and self._window == WINDOW:
             await asyncio.sleep(REMOVE_S)
         due, self._due, self._removal = self._due, [], None
         if due and await self._removed(outboxes, due, ()):
