@@ -2,11 +2,11 @@
 
 from aicp_common import subjects
 from aicp_common.service import Service, serve
-from aicp_orchestrator.prompts import declare_prompts
+from aicp_orchestrator.collaborations.prompts import declare_prompts
+from aicp_orchestrator.collaborations.tools import declare_tools
+from aicp_orchestrator.collaborations.worker import Worker
 from aicp_orchestrator.router_client import ORCHESTRATOR, RouterClient
 from aicp_orchestrator.settings import OrchestratorSettings
-from aicp_orchestrator.tools import declare_tools
-from aicp_orchestrator.worker import Worker
 
 INSTRUCTIONS = """\
 When a task needs several agents, at once or in turn, call orchestrate_collaboration.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aicp_common.errors import NotFound
-from aicp_orchestrator.answer import CollaborationResult
+from aicp_orchestrator.collaborations.answer import CollaborationResult
 from tests.orchestrator.network import Network, parts
 from tests.router.mcp_client import McpClient
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aicp_common.errors import InvalidArgument
-from aicp_orchestrator.plan import (
+from aicp_orchestrator.collaborations.plan import (
     MAX_STEPS,
     OnFailure,
     Plan,

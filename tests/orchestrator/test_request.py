@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aicp_common.errors import NotFound
-from aicp_orchestrator.request import CollaborationArguments, plan_of
+from aicp_orchestrator.collaborations.request import CollaborationArguments, plan_of
 from aicp_orchestrator.router_client import Agents, ListedAgent
 from tests.conftest import envelope
 

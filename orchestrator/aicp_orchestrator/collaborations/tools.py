@@ -15,12 +15,12 @@ from aicp_common.news import News
 from aicp_common.service import Raw, Service
 from aicp_common.tool import Arguments, encode_result
 from aicp_common.waiting import Waiters
-from aicp_orchestrator.answer import CollaborationResult, answer_of
-from aicp_orchestrator.plan import Plan
-from aicp_orchestrator.request import MAX_DEADLINE_S, CollaborationArguments, plan_of
+from aicp_orchestrator.collaborations.answer import CollaborationResult, answer_of
+from aicp_orchestrator.collaborations.plan import Plan
+from aicp_orchestrator.collaborations.request import MAX_DEADLINE_S, CollaborationArguments, plan_of
+from aicp_orchestrator.collaborations.standing import NOT_BEGUN, in_words
 from aicp_orchestrator.router_client import ORCHESTRATOR, Created, RouterClient, TaskView
 from aicp_orchestrator.settings import OrchestratorSettings
-from aicp_orchestrator.standing import NOT_BEGUN, in_words
 
 MARGIN_S = 4.0
 """Before the caller's deadline: time to answer with the task id, even if the router goes away now."""

@@ -14,8 +14,8 @@ from aicp_common.errors import AicpError, Conflict, NotFound
 from aicp_common.logs import current_traceparent
 from aicp_common.tracing import span
 from aicp_common.waiting import Waiters
-from aicp_orchestrator.handover import Progress, context_of, failure_of, message_of, result_of
-from aicp_orchestrator.plan import Plan, Step, StepStatus, next_move
+from aicp_orchestrator.collaborations.handover import Progress, context_of, failure_of, message_of, result_of
+from aicp_orchestrator.collaborations.plan import Plan, Step, StepStatus, next_move
 from aicp_orchestrator.router_client import PASSING, Claim, Created, RouterClient, TaskView, hub
 
 log = logging.getLogger(__name__)

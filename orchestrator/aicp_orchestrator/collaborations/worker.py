@@ -15,9 +15,9 @@ from aicp_common.cancellation import end
 from aicp_common.envelope import encode_json
 from aicp_common.errors import AicpError, Unavailable
 from aicp_common.waiting import Waiters
-from aicp_orchestrator.plan import Plan
+from aicp_orchestrator.collaborations.plan import Plan
+from aicp_orchestrator.collaborations.runner import Collaboration
 from aicp_orchestrator.router_client import ORCHESTRATOR, Claim, RouterClient
-from aicp_orchestrator.runner import Collaboration
 
 log = logging.getLogger(__name__)
 

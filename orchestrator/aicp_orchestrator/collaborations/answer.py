@@ -7,7 +7,7 @@ from pydantic import Field
 
 from aicp_common.envelope import Envelope
 from aicp_common.tool import Result
-from aicp_orchestrator.plan import Plan, Step, StepStatus
+from aicp_orchestrator.collaborations.plan import Plan, Step, StepStatus
 from aicp_orchestrator.router_client import RouterClient, TaskState, TaskView
 
 SHOWN_CHARACTERS = 1000

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from aicp_common.envelope import encode_json
-from aicp_orchestrator.plan import Plan, Step, StepStatus
+from aicp_orchestrator.collaborations.plan import Plan, Step, StepStatus
 
 MAX_CONTEXT_BYTES = 60 * 1024
 """The context of a step as JSON. The router takes 64 KiB."""

@@ -6,7 +6,7 @@ from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import InvalidArgument
 from aicp_common.service import Service
 from aicp_common.surface import Complete, Completions, PromptArgument
-from aicp_orchestrator.request import MAX_LISTED, MAX_TASK_BYTES, SHARE_IT, AskedPattern
+from aicp_orchestrator.collaborations.request import MAX_LISTED, MAX_TASK_BYTES, SHARE_IT, AskedPattern
 from aicp_orchestrator.router_client import PASSING, Agents, ListedAgent, RouterClient
 from aicp_orchestrator.settings import OrchestratorSettings
 

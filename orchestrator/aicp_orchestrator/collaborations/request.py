@@ -10,8 +10,17 @@ from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import InvalidArgument, NotFound
 from aicp_common.ids import ID_PATTERN, is_id
 from aicp_common.tool import MAX_WAIT_S, Arguments
-from aicp_orchestrator.handover import RESERVED_CONTEXT, message_of
-from aicp_orchestrator.plan import MAX_STEPS, OnFailure, Pattern, Plan, Step, checked, one_after_the_other, side_by_side
+from aicp_orchestrator.collaborations.handover import RESERVED_CONTEXT, message_of
+from aicp_orchestrator.collaborations.plan import (
+    MAX_STEPS,
+    OnFailure,
+    Pattern,
+    Plan,
+    Step,
+    checked,
+    one_after_the_other,
+    side_by_side,
+)
 from aicp_orchestrator.router_client import RouterClient
 
 MAX_TASK_BYTES = 64 * 1024
