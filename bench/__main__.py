@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import context, envelope, fan_out, hand_over, idle, many_keys, relay, tool_call
+from bench import collaborations, context, envelope, fan_out, hand_over, idle, many_keys, relay, rooms, tool_call
 from bench.report import renewed, section, whole
 from tests.support.processes import Backend
 
@@ -62,6 +62,19 @@ result. Once with a Redis that was empty before, once with one that holds a mill
         hand_over.measure,
         2_000,
     ),
+    "collaborations": Part(
+        "What coordination costs",
+        """
+A whole hub on the same cores: gateway, orchestrator, router, state hub and a Redis with `appendfsync always`; eight
+workers over WebSocket that answer at once. Alone, in turn: the whole loop of one task (`route_to_agent`), and a
+pipeline of ten steps; "loops" is what the pipeline takes beyond 50 ms, in whole loops. Then 500 collaborations of four
+steps (a; b and c after a; d after both) of ten requesters, all at the same time; the processor time is that of all
+processes, clients included. Once with a Redis that was empty before, once with one that holds 200,000 finished
+collaborations.
+""",
+        collaborations.measure,
+        500,
+    ),
     "context": Part(
         "Sharing and reading contexts",
         """
@@ -97,6 +110,19 @@ listener knew before the writer.
 """,
         relay.measure,
         5_000,
+        rounds=3,
+    ),
+    "rooms": Part(
+        "A room that many listen to",
+        """
+500 members of one room over WebSocket, of a whole hub on the same cores: gateway, orchestrator, router, state hub and a
+Redis with `appendfsync always`. Members in turn post 20 messages a second for 15 s, whether or not the ones before were
+answered, and each message is pushed to every member: 10,000 notifications a second. In the middle every tenth member
+loses its connection; at the end it comes back and reads from its last number on. The measurement fails where somebody
+was told something twice, in another order, or not at all. The clients are one process.
+""",
+        rooms.measure,
+        500,
         rounds=3,
     ),
     "fan_out": Part(

@@ -26,6 +26,7 @@ local prefix, id = KEYS[1] .. ':task:', ARGV[1]
 for number = ARGV[2], ARGV[3] do
   redis.call('COPY', prefix .. id, prefix .. id .. number)
   redis.call('COPY', prefix .. id .. ':history', prefix .. id .. number .. ':history')
+  redis.call('COPY', prefix .. id .. ':children', prefix .. id .. number .. ':children')
 end
 """
 
@@ -52,7 +53,7 @@ async def measure(backend: Backend, rounds: int, operations: int) -> str:
     second.start()
     try:
         async with _loops(backend) as empty, _loops(second) as full:
-            await _remember(second, await _hand_over(*full[0]), FINISHED)
+            await remember(second, await hand_over(*full[0]), FINISHED)
             contestants = [
                 Contestant("an empty Redis", list(map(_work, empty))),
                 Contestant(f"{FINISHED:,} finished tasks", list(map(_work, full))),
@@ -65,7 +66,7 @@ async def measure(backend: Backend, rounds: int, operations: int) -> str:
 
 def _work(pair: tuple[WebSocketClient, str]) -> Work:
     async def work() -> None:
-        await _hand_over(*pair)
+        await hand_over(*pair)
 
     return work
 
@@ -82,11 +83,11 @@ async def _loops(backend: Backend) -> AsyncIterator[list[tuple[WebSocketClient, 
             service.wait()
         asking = []
         for number in range(PAIRS):
-            worker = await _session(gateway.ws_url, f"works-{number}")
+            worker = await session(gateway.ws_url, f"works-{number}")
             skill = f"skill-{number}"
-            await _call(worker, "register_agent", capabilities=[skill], description="Answers at once.")
-            working.append(asyncio.create_task(_answer_for_ever(worker)))
-            asking.append((await _session(gateway.ws_url, f"asks-{number}"), skill))
+            await call(worker, "register_agent", capabilities=[skill], description="Answers at once.")
+            working.append(asyncio.create_task(answer_for_ever(worker)))
+            asking.append((await session(gateway.ws_url, f"asks-{number}"), skill))
         yield asking
     finally:
         await end(working)
@@ -95,39 +96,46 @@ async def _loops(backend: Backend) -> AsyncIterator[list[tuple[WebSocketClient, 
             started.stop()
 
 
-async def _session(url: str, agent: str) -> WebSocketClient:
+async def session(url: str, agent: str) -> WebSocketClient:
+    """A connection of `agent`."""
     client = await WebSocketClient.connect(f"{url}?agent={agent}", {})
     await client.request("initialize", INITIALIZE)
     client.notify("notifications/initialized")
     return client
 
 
-async def _call(client: WebSocketClient, tool: str, **arguments: Any) -> msgspec.Raw:
+async def call(client: WebSocketClient, tool: str, **arguments: Any) -> msgspec.Raw:
+    """What a tool returns, as JSON."""
     result = await client.request("tools/call", {"name": tool, "arguments": arguments})
     assert result is not None
     return result.structured_content
 
 
-async def _hand_over(requester: WebSocketClient, skill: str) -> str:
+async def hand_over(requester: WebSocketClient, skill: str) -> str:
     """One loop; the task's id."""
     message = f"do what nobody asked for before, number {next(_numbers)}"
-    said = await _call(requester, "route_to_agent", message=message, target_capabilities=[skill], wait_s=20)
+    said = await call(requester, "route_to_agent", message=message, target_capabilities=[skill], wait_s=20)
     routed = msgspec.json.decode(said, type=_Routed)
     if routed.status != "completed":
         raise RuntimeError(bytes(said).decode())
     return routed.task_id
 
 
-async def _answer_for_ever(worker: WebSocketClient) -> None:
+async def answer_for_ever(worker: WebSocketClient, most: int = 1) -> None:
+    """Do at once whatever comes, up to `most` tasks together."""
     while True:
-        received = msgspec.json.decode(await _call(worker, "receive_tasks", wait_s=30), type=_Received)
-        for task in received.tasks:
-            await _call(
-                worker, "submit_result", task_id=task.task_id, attempt=task.attempt, status="completed", result="done"
+        received = msgspec.json.decode(await call(worker, "receive_tasks", wait_s=30, max=most), type=_Received)
+        await asyncio.gather(
+            *(
+                call(
+                    worker, "submit_result", task_id=task.task_id, attempt=task.attempt, status="completed", result="1"
+                )
+                for task in received.tasks
             )
+        )
 
 
-async def _remember(backend: Backend, task_id: str, count: int) -> None:
+async def remember(backend: Backend, task_id: str, count: int) -> None:
     """Let the store hold `count` more tasks like this finished one."""
     redis = connect_redis(backend.redis_url)
     tenant = "default"

@@ -103,8 +103,8 @@ def token(
         str | None,
         typer.Option(
             help="What it allows, separated by spaces: agents:read, agents:write, tasks:request, tasks:work,"
-            " tasks:read, context:read, context:write, history:read, or what a plug-in asks for. Without it"
-            " everything in the tenant."
+            " tasks:read, context:read, context:write, rooms:read, rooms:write, history:read, or what a plug-in asks"
+            " for. Without it everything in the tenant."
         ),
     ] = None,
     expires_in: Annotated[str, typer.Option(help="How long it is valid: a number and s, m, h, d or w.")] = "30d",

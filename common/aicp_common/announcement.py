@@ -26,6 +26,23 @@ class AnnouncedResource(msgspec.Struct, frozen=True):
     Reads go to the method `resource_read`, `{"uri": ...}` in, a `ReadResourceResult` out. Before a client's
     subscription the gateway calls `resource_watch`, `{"uri": ...}` in, `{"subject": ...}` out, and then listens on
     that NATS subject; each message on it is one `notifications/resources/updated`.
+
+    A service whose resource grows by numbered items may say what is new, so that subscribers need not read again. It
+    answers `resource_watch` with `{"subject": ..., "news": {"method": ..., "after": 17}}`; 17 is the number of the last
+    item, and the client is told of those after it. At each message on the subject every gateway then calls `method` of
+    the service once for all its clients, with `{"uri": ..., "after": ...}`, as the agent `gateway` of the tenant with
+    all scopes: nobody else may call it. The answer is
+    `{"after": 19, "for": ["alice", "bob"], "news": [{"number": 18, ...}, {"number": 19, ...}], "more": false}`:
+
+    - `news`: the items after the number that was asked from, in order. Each has its `number`, the rest is the
+      service's. They are passed on as they are, in `_meta` of the notification under `aicp/news`.
+    - `after`: up to where this answer tells, the number that was asked from when it tells nothing. A lower one says
+      that the numbers have begun again, for another resource of that name: clients are told that something has changed.
+    - `for`: the agents that may hear of it, as of this moment. Others hear nothing.
+    - `more`: whether there are later ones; the gateway asks for them at once. Without it, it asks until nothing comes.
+
+    Messages on the subject may get lost or come too often: a gateway also asks when NATS was away, again after 1 s when
+    there was no answer, and every 20 s.
     """
 
     resource: dict[str, Any]

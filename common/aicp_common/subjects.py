@@ -15,6 +15,7 @@ EVENT_STREAM = "AICP_EVENTS"
 ANY_TASK = "aicp.v1.task.*.*"
 ANY_AGENT = "aicp.v1.agent.*.*"
 ANY_CONTEXT = "aicp.v1.context.*.*"
+ANY_ROOM = "aicp.v1.room.*.*"
 HANDED_OVER = "aicp.v1.orchestrator.hand_over"
 """A worker of the orchestrator that stops publishes here what it ran, for one of the others."""
 
@@ -47,6 +48,16 @@ def context(tenant: str, key_digest: str) -> str:
 def context_folder(tenant: str, folder_digest: str) -> str:
     """Something in this folder of contexts has changed: for those who watch the folder."""
     return f"aicp.v1.folder.{tenant}.{folder_digest}"
+
+
+def room(tenant: str, room_id: str) -> str:
+    """Something has happened in this room: those who wait for it, and gateways with members that watch it, read on."""
+    return f"aicp.v1.room.{tenant}.{room_id}"
+
+
+def rooms_of(tenant: str, agent_name: str) -> str:
+    """This agent has come into a room, has left one, or was invited: for those who watch its list of rooms."""
+    return f"aicp.v1.rooms.{tenant}.{agent_name}"
 
 
 def session(session_id: str) -> str:

@@ -347,12 +347,16 @@ class Surface:
     def method(self, arguments: type[ArgumentsT], name: str = "") -> Callable[[Method], Method]:
         """Declare a method that other services or the gateway call; it is no tool and clients cannot reach it.
 
-        The function returns a pydantic model, plain data, or `Raw`. Errors go back as error replies.
+        The function returns a pydantic model, plain data, `Raw`, or a `Delivery` of a model. Errors go back as error
+        replies.
         """
 
         def declare(function: Method) -> Method:
             async def answer(envelope: Envelope, body: bytes) -> Answer:
                 returned = await function(envelope, parse_arguments(arguments, body))
+                if isinstance(returned, Delivery):
+                    json = returned.result.model_dump_json(exclude_none=True)
+                    return Answer(json.encode(), returned.origin, returned.undo)
                 if isinstance(returned, Raw):
                     return Answer(returned.body)
                 if isinstance(returned, BaseModel):

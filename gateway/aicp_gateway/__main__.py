@@ -183,6 +183,10 @@ class Gateway:
         """See `Heartbeat`."""
         await asyncio.gather(self._hub.heartbeat.beat_for_ever(), self._hub.signs_of_life.beat_for_ever())
 
+    async def look_after_watches(self) -> None:
+        """See `Watches`."""
+        await self._hub.watches.look_after_for_ever()
+
     async def repeat_presence(self) -> None:
         """See `Presence`."""
         await self._hub.presence.repeat_for_ever()
@@ -205,6 +209,7 @@ def build(service: Service[GatewaySettings]) -> None:
     service.background("catalogue", gateway.forget_silent_for_ever)
     service.background("heartbeat", gateway.beat)
     service.background("presence", gateway.repeat_presence)
+    service.background("watches", gateway.look_after_watches)
 
 
 if __name__ == "__main__":

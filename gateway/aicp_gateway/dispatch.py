@@ -22,6 +22,7 @@ from aicp_gateway.inboxes import RECEIVES, Inboxes
 from aicp_gateway.metrics import INTERIM_DROPPED, REQUEST_SECONDS, REQUESTS
 from aicp_gateway.protocol.actions import Answers, Ask, Call, Send
 from aicp_gateway.protocol.toolresult import is_error, with_text
+from aicp_gateway.source import Source, source_of
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,6 @@ class Channel(Protocol):
 
     async def end_stream(self) -> None:
         """Let the client come back for the rest, where the transport has that."""
-
-
-class _Watched(msgspec.Struct):
-    subject: str
 
 
 class Dispatch:
@@ -242,16 +239,16 @@ class Dispatch:
         waiting = await self._inboxes.greeting(call, call.traceparent or traceparent, request_id_of(session, call.id))
         return call.exchange.greeted(call.id, waiting)
 
-    async def watched_subject(self, call: Call, session: str) -> str:
-        """The NATS subject on which changes of a resource or a task are told.
+    async def watched_source(self, call: Call, session: str) -> Source:
+        """Where changes of a resource or a task are told.
 
         Raises:
             AicpError: it is not there, or not this principal's to watch.
         """
         reply = await self.perform(call, session)
         try:
-            return msgspec.json.decode(reply.body, type=_Watched).subject
-        except msgspec.MsgspecError:
+            return source_of(reply.body, call.service, call.exchange.principal)
+        except ValueError:
             raise Internal(f"the service {call.service!r} did not say where {call.label} is to listen") from None
 
     async def cancel(self, session: str, id: bytes) -> None:

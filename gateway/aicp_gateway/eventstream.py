@@ -15,7 +15,7 @@ from aicp_common.errors import AicpError, NotFound, Unavailable
 from aicp_common.ids import new_id
 from aicp_gateway.dispatch import Dispatch
 from aicp_gateway.httpexchange import Exchange
-from aicp_gateway.hub import SIGN_OF_LIFE_S, Hub
+from aicp_gateway.hub import Hub
 from aicp_gateway.identity import Caller
 from aicp_gateway.metrics import CONNECTIONS, NOTIFICATIONS
 from aicp_gateway.notices import Notices
@@ -23,6 +23,7 @@ from aicp_gateway.protocol.actions import Listen
 from aicp_gateway.protocol.revisions import primes_streams, resumes_streams
 from aicp_gateway.refusal import refuse
 from aicp_gateway.sessions import Control, Session, decode_control
+from aicp_gateway.source import decode_source
 from aicp_gateway.streams import event_id
 from aicp_gateway.subscription import Subscription
 
@@ -68,6 +69,10 @@ class Stream(ABC):
         self._over = asyncio.Event()
         self._closed = False
         self._started = False
+        self._some = asyncio.Event()
+        """There is something to say."""
+        self._silent = False
+        """It is time to say that it is alive."""
 
     async def serve(self) -> None:
         """Stream until the end, and leave nothing behind."""
@@ -75,6 +80,7 @@ class Stream(ABC):
         over = asyncio.create_task(self._over.wait())
         streaming = asyncio.create_task(self._stream())
         self._hub.connections.add(self)
+        part = self._hub.signs_of_life.join(self)
         CONNECTIONS.labels("http").inc()
         try:
             await asyncio.wait((over, streaming), timeout=self._caller.lasts_s(), return_when=asyncio.FIRST_COMPLETED)
@@ -87,6 +93,7 @@ class Stream(ABC):
                 await refuse(self._exchange, Unavailable("the stream ended before it began", hint="open it again"))
         finally:
             self._exchange.on_lost(None)
+            self._hub.signs_of_life.leave(self, part)
             await end([over, streaming])
             CONNECTIONS.labels("http").dec()
             self._hub.connections.discard(self)
@@ -123,14 +130,18 @@ class Stream(ABC):
     async def _chunk(self, data: bytes) -> None:
         await self._exchange.write(data)
 
-    async def _wait(self, event: asyncio.Event, timeout_s: float = SIGN_OF_LIFE_S) -> None:
-        """Wait until `event` is set, for `timeout_s` at most; then say that the stream is alive."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await event.wait()
-        except TimeoutError:
+    def ping(self) -> None:
+        """See `Pinged`. A time-out for each wait would cost a fifth of what a notification takes."""
+        self._silent = True
+        self._some.set()
+
+    async def _wait(self) -> None:
+        """Wait until there is something to say; now and then, say that the stream is alive."""
+        await self._some.wait()
+        self._some.clear()
+        if self._silent:
+            self._silent = False
             await self._chunk(b": alive\n\n")
-        event.clear()
 
 
 class EventStream(Stream):
@@ -155,7 +166,6 @@ class EventStream(Stream):
         self._resumed = resumed
         # Sorts by time: of two streams that open at once, the same one ends on every gateway.
         self._id = new_id("e")
-        self._some = asyncio.Event()
         self._notices = Notices(lambda notices: self._some.set())
 
     async def _stream(self) -> None:
@@ -168,11 +178,13 @@ class EventStream(Stream):
                 await self._hub.sessions.tell(self._session.id, Control("taken", stream=self._id))
                 # Subscribed to the session first, then its watches are read: none can fall in between.
                 watches = await self._hub.sessions.watches(self._session)
-                await self._hub.watches.add_all(self._notices, watches)
+                # Which news a stream before this one has told is not known.
+                await self._hub.watches.add_all(self._notices, watches, anew=True)
                 if self._resumed:
                     # What changed while it was away was told to nobody; to look once too often does no harm.
-                    for uri in watches:
-                        self._notices.changed(uri)
+                    for uri, source in watches.items():
+                        if not source.has_news:
+                            self._notices.changed(uri)
                 # Not before: once the client knows that the stream is open, it misses nothing any more.
                 await self._start()
                 revision = self._session.agreed.revision
@@ -195,7 +207,7 @@ class EventStream(Stream):
             return
         match control.what:
             case "watch":
-                await self._hub.watches.add(self._notices, control.uri, control.subject)
+                await self._hub.watches.add(self._notices, control.uri, decode_source(control.source))
                 self._hub.bus.acknowledge(message.reply, taken=True)
             case "unwatch":
                 await self._hub.watches.remove(self._notices, control.uri)
@@ -210,7 +222,7 @@ class EventStream(Stream):
         loop = asyncio.get_running_loop()
         kept_at = loop.time()
         while True:
-            await self._wait(self._some)
+            await self._wait()
             if loop.time() - kept_at > self._hub.settings.session_ttl_s / 8:
                 kept_at = loop.time()
                 await self._hub.sessions.keep(self._session)
@@ -239,7 +251,6 @@ class ResumedStream(Stream):
         self._session = session
         self._name = stream
         self._number = number
-        self._more = asyncio.Event()
 
     async def _stream(self) -> None:
         control = await self._hub.bus.subscribe(subjects.session(self._session.id), self._on_control)
@@ -260,7 +271,9 @@ class ResumedStream(Stream):
                         await self._chunk(encode_event(message, event_id(self._name, number)))
                 if final:
                     return
-                await self._wait(self._more, REREAD_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(REREAD_S):
+                        await self._wait()
         finally:
             await control.unsubscribe()
 
@@ -268,7 +281,7 @@ class ResumedStream(Stream):
         with contextlib.suppress(msgspec.MsgspecError):
             control = decode_control(message.data)
             if control.what == "event" and control.stream == self._name:
-                self._more.set()
+                self._some.set()
             elif control.what == "ended":
                 self._over.set()
 
@@ -286,7 +299,6 @@ class ListenStream(Stream):
 
     def __init__(self, hub: Hub, dispatch: Dispatch, listen: Listen, caller: Caller, exchange: Exchange) -> None:
         super().__init__(hub, listen.exchange.principal, caller, exchange)
-        self._some = asyncio.Event()
         self._subscription = Subscription(hub, dispatch, listen, new_id("l"), lambda notices: self._some.set())
 
     async def _stream(self) -> None:
@@ -298,7 +310,7 @@ class ListenStream(Stream):
         await self._hub.presence.joined(self._principal)
         try:
             while True:
-                await self._wait(self._some)
+                await self._wait()
                 for message in self._subscription.take():
                     await self._chunk(encode_event(message.encode()))
                     sent.value += 1

@@ -230,8 +230,8 @@ class HttpRequest:
 
     async def _watch(self, call: Call, session: Session) -> Send:
         try:
-            subject = await self._dispatch.watched_subject(call, session.id)
-            await self._hub.sessions.watch(session, call.uri, subject)
+            source = await self._dispatch.watched_source(call, session.id)
+            await self._hub.sessions.watch(session, call.uri, source)
         except AicpError as error:
             return call.exchange.fail(call, error)
         except Exception:

@@ -14,6 +14,7 @@ from aicp_common.errors import Busy, NotFound
 from aicp_common.ids import is_id
 from aicp_common.store import redis_errors
 from aicp_gateway.protocol.handshake import Agreed
+from aicp_gateway.source import Source, decode_source
 from aicp_gateway.watches import MAX_WATCHES
 
 UNUSED_TTL_S = 600
@@ -36,7 +37,8 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     """`watch`, `unwatch`, `taken` (another event stream of this session is open now), `event` (a stream has one more
     event), `answer` (the client has answered a server request), `cancelled` (it has cancelled a request) or `ended`."""
     uri: str = ""
-    subject: str = ""
+    source: str = msgspec.field(default="", name="subject")
+    """Encoded; see `Source`. The name that it has on the bus is that of the plain ones."""
     stream: str = ""
     id: str = ""
     result: str | None = None
@@ -94,20 +96,20 @@ class Sessions:
             await self._redis.delete(_key(session.id), _watches_key(session.id))
         await self.tell(session.id, Control("ended"))
 
-    async def watch(self, session: Session, uri: str, subject: str) -> None:
+    async def watch(self, session: Session, uri: str, source: Source) -> None:
         """Remember that the client is subscribed to `uri`, and wait until the gateway that holds its event stream, if
         there is one, knows: the client may change the resource the moment that it has our answer.
 
         Raises:
             Busy: the client is subscribed to as much as one may.
         """
-        key = _watches_key(session.id)
+        key, encoded = _watches_key(session.id), source.encode()
         async with redis_errors():
             if await self._redis.hlen(key) >= MAX_WATCHES and not await self._redis.hexists(key, uri):
                 raise Busy(f"a client may subscribe to {MAX_WATCHES} resources", hint="unsubscribe from some first")
-            await self._redis.hset(key, uri, subject)
+            await self._redis.hset(key, uri, encoded)
             await self._redis.expire(key, self._ttl_s)
-        await self._bus.deliver(subjects.session(session.id), encode_json(Control("watch", uri, subject)))
+        await self._bus.deliver(subjects.session(session.id), encode_json(Control("watch", uri, encoded)))
 
     async def unwatch(self, session: Session, uri: str) -> None:
         """Forget a subscription."""
@@ -115,11 +117,12 @@ class Sessions:
             await self._redis.hdel(_watches_key(session.id), uri)
         await self.tell(session.id, Control("unwatch", uri))
 
-    async def watches(self, session: Session) -> dict[str, str]:
-        """The NATS subject of each resource that the client is subscribed to."""
+    async def watches(self, session: Session) -> dict[str, Source]:
+        """Where changes of each resource are told that the client is subscribed to."""
         async with redis_errors():
             await self._redis.expire(_watches_key(session.id), self._ttl_s)
-            return cast("dict[str, str]", await self._redis.hgetall(_watches_key(session.id)))
+            found = cast("dict[str, str]", await self._redis.hgetall(_watches_key(session.id)))
+        return {uri: decode_source(encoded) for uri, encoded in found.items()}
 
     async def tell(self, session_id: str, control: Control) -> None:
         """Publish to whichever gateway holds the session's event stream."""

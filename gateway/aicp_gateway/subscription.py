@@ -14,6 +14,7 @@ from aicp_gateway.hub import Hub
 from aicp_gateway.notices import Notices
 from aicp_gateway.protocol.actions import Call, Listen
 from aicp_gateway.protocol.stateless import Stateless
+from aicp_gateway.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +56,11 @@ class Subscription:
     async def open(self) -> bytes:
         """Watch everything that can be watched; the acknowledgement. Nothing is told before `release`."""
         watches = self.listen.watches
-        found = await asyncio.gather(*(self._subject(call) for call in watches.values()))
-        subjects = {name: subject for name, subject in zip(watches, found, strict=True) if subject is not None}
-        await self._hub.watches.add_all(self.notices, subjects)
+        found = await asyncio.gather(*(self._source(call) for call in watches.values()))
+        sources = {name: source for name, source in zip(watches, found, strict=True) if source is not None}
+        await self._hub.watches.add_all(self.notices, sources)
         self._hub.clients.add(self.notices)
-        return self._exchange.acknowledge(self.listen, set(subjects))
+        return self._exchange.acknowledge(self.listen, set(sources))
 
     def release(self) -> None:
         """The client has the acknowledgement: from now on it is told."""
@@ -106,9 +107,9 @@ class Subscription:
                 self._wake(self.notices)
         del self._readers[task_id]
 
-    async def _subject(self, call: Call) -> str | None:
+    async def _source(self, call: Call) -> Source | None:
         try:
-            return await self._dispatch.watched_subject(call, self._session)
+            return await self._dispatch.watched_source(call, self._session)
         except AicpError as error:
             log.info("a subscription leaves out what cannot be watched: %s", error)
             return None

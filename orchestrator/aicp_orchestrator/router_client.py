@@ -2,19 +2,23 @@
 
 import datetime
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from aicp_common.bus import Bus
 from aicp_common.envelope import ALL_SCOPES, Envelope, Principal, encode_json
-from aicp_common.errors import Busy, DeadlineExceeded, Internal, Unavailable, decode_error
+from aicp_common.errors import AicpError, Busy, DeadlineExceeded, Internal, Unavailable, decode_error
 from aicp_common.logs import current_request_id
 from aicp_common.mcptask import McpTask, Status
 from aicp_common.surface import Complete, Completions
 
 ORCHESTRATOR = "orchestrator"
 """The reserved agent whose work collaborations are."""
+
+MAX_AT_ONCE = 200
+"""Tasks that one call reads or keeps."""
 
 CALL_S = 5.0
 """The deadline of a call; none of them waits for anything but the router itself."""
@@ -24,6 +28,9 @@ CLAIM_S = 10.0
 
 READ_S = 2.0
 """The same for a read, which is repeated without a thought when the router was killed in the middle of it."""
+
+COURTESY_S = 1.0
+"""The same for what is left out when the router does not answer at once."""
 
 PASSING = (Unavailable, DeadlineExceeded, Busy)
 """Errors of a router that is away or full. Each call here may be repeated: the same may work a little later."""
@@ -110,6 +117,31 @@ class TaskView(msgspec.Struct, frozen=True):
         return self.state in ENDED
 
 
+class StepTask(msgspec.Struct, frozen=True, array_like=True):
+    """A task that is a step, as the router's `read_steps` tells it."""
+
+    task_id: str
+    state: TaskState | Literal[""]
+    """Empty when there is no such task any more."""
+    step: str
+    agent: str
+    attempt: int
+    created_ms: int
+    claimed_ms: int
+    ended_ms: int
+    question: str
+    error_code: str
+    error: str
+    result_bytes: int
+    result: str
+    """JSON; empty when there is none, or when it did not fit beside the others."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether its result, if it has one, is here."""
+        return bool(self.result) or not self.result_bytes
+
+
 class ListedAgent(msgspec.Struct, frozen=True):
     """An agent of the tenant."""
 
@@ -117,6 +149,22 @@ class ListedAgent(msgspec.Struct, frozen=True):
     online: bool
     capabilities: tuple[str, ...] = ()
     """In that agent's words."""
+
+    def offers(self, capability: str) -> bool:
+        """Whether it says in so many words that it can do this."""
+        return capability in (own.strip().casefold() for own in self.capabilities)
+
+
+class _Steps(msgspec.Struct, frozen=True):
+    tasks: list[StepTask]
+
+
+class _Lost(msgspec.Struct, frozen=True):
+    lost: list[str]
+
+
+class _Recorded(msgspec.Struct, frozen=True):
+    held: bool
 
 
 class _Claims(msgspec.Struct, frozen=True):
@@ -156,6 +204,10 @@ class _Completed(msgspec.Struct, frozen=True):
     completion: _Completion
 
 
+class _Online(msgspec.Struct, frozen=True):
+    online: tuple[str, ...]
+
+
 class _Anything(msgspec.Struct, frozen=True):
     pass
 
@@ -190,9 +242,10 @@ class RouterClient:
         """
         return await self._method("create_task", requester, traceparent, fields, Created)
 
-    async def claim(self, tenant: str, most: int) -> tuple[Claim, ...]:
-        """Claim up to `most` collaborations of a tenant; none, if none waits."""
-        return (await self._tool("receive_tasks", hub(tenant), "", {"max": most}, _Claims, CLAIM_S)).tasks
+    async def claim(self, tenant: str, most: int, not_from: Sequence[str] = ()) -> tuple[Claim, ...]:
+        """Claim up to `most` collaborations of a tenant, of other requesters than `not_from`; none, if none waits."""
+        fields = {"max": most, "not_from": not_from}
+        return (await self._method("claim_tasks", hub(tenant), "", fields, _Claims, CLAIM_S)).tasks
 
     async def task_if_reachable(self, reader: Principal, traceparent: str, task_id: str) -> TaskView | None:
         """A task as it is now; None while the router is away, for those who look again anyway.
@@ -271,19 +324,93 @@ class RouterClient:
         fields = {"task_id": task_id, "attempt": attempt, "status": status, "result": result}
         await self._tool("submit_result", hub(tenant), traceparent, fields, _Anything)
 
+    async def read_steps(
+        self,
+        tenant: str,
+        traceparent: str,
+        *,
+        parent: str = "",
+        task_ids: Sequence[str] = (),
+        settled: bool = False,
+        deadline_s: float = READ_S,
+    ) -> list[StepTask]:
+        """Tasks that are steps, in the order in which they were made: all of `parent`, or those with these ids.
+
+        Results that do not fit beside the others are left out.
+
+        Args:
+            tenant: Whose.
+            traceparent: Of the caller.
+            parent: A collaboration.
+            task_ids: At most `MAX_AT_ONCE`.
+            settled: Only those that have ended, ask something or are gone.
+            deadline_s: For the answer.
+
+        Raises:
+            Unavailable: the router is away.
+        """
+        fields = {"parent": parent} if parent else {"task_ids": task_ids, "settled": settled}
+        return (await self._method("read_steps", hub(tenant), traceparent, fields, _Steps, deadline_s)).tasks
+
+    async def keep(self, tenant: str, claims: Iterable[Claim]) -> list[str]:
+        """Extend the leases of these claims, at most `MAX_AT_ONCE`; the ids of those that are lost.
+
+        Raises:
+            Unavailable: the router is away.
+        """
+        held = [{"task_id": claim.task_id, "attempt": claim.attempt} for claim in claims]
+        return (await self._method("keep_tasks", hub(tenant), "", {"tasks": held}, _Lost)).lost
+
+    async def record(self, tenant: str, traceparent: str, claim: Claim, plan: Any) -> bool:
+        """Write anew what a collaboration is to be done by; False when this worker has it no more.
+
+        Raises:
+            Unavailable: the router is away.
+        """
+        fields = {"task_id": claim.task_id, "attempt": claim.attempt, "input": plan}
+        return (await self._method("record_input", hub(tenant), traceparent, fields, _Recorded)).held
+
+    async def cancel(self, tenant: str, traceparent: str, task_id: str, reason: str) -> None:
+        """End a step that is not wanted any more.
+
+        Raises:
+            Unavailable: the router is away.
+            NotFound: there is none.
+        """
+        fields = {"task_id": task_id, "reason": reason}
+        await self._tool("cancel_task", hub(tenant), traceparent, fields, _Anything)
+
     async def agents(
-        self, requester: Principal, traceparent: str, *, query: str = "", online_only: bool = False, limit: int
+        self,
+        requester: Principal,
+        traceparent: str,
+        *,
+        query: str = "",
+        capabilities: Sequence[str] = (),
+        online_only: bool = False,
+        limit: int,
     ) -> Agents:
         """The agents that are registered, `requester` included; with a `query` those that fit best first."""
         # Who may ask for a collaboration may learn who could take part in it.
         asker = msgspec.structs.replace(requester, scopes=(ALL_SCOPES,))
-        fields = {"online_only": online_only, "limit": limit, **({"query": query[:4000]} if query else {})}
+        fields: dict[str, Any] = {"online_only": online_only, "limit": limit}
+        if query:
+            fields["query"] = query[:4000]
+        if capabilities:
+            fields["capabilities"] = list(capabilities)
         return await self._tool("list_agents", asker, traceparent, fields, Agents)
 
     async def _method(
-        self, method: str, principal: Principal, traceparent: str, fields: dict[str, Any], kind: type[T]
+        self,
+        method: str,
+        principal: Principal,
+        traceparent: str,
+        fields: dict[str, Any],
+        kind: type[T],
+        deadline_s: float = CALL_S,
     ) -> T:
-        reply = await self._bus.call("router", method, _envelope(principal, traceparent, CALL_S), encode_json(fields))
+        envelope = _envelope(principal, traceparent, deadline_s)
+        reply = await self._bus.call("router", method, envelope, encode_json(fields))
         return _decode(method, reply.body, kind)
 
     async def _tool(
@@ -301,6 +428,41 @@ class RouterClient:
         if result.is_error:
             raise decode_error(bytes(result.meta.error))
         return _decode(tool, bytes(result.structured), kind)
+
+    async def online_if_reachable(self, tenant: str, traceparent: str, agents: Sequence[str]) -> set[str] | None:
+        """Which of up to 1,000 agents are here now, registered or not; None while the router is away."""
+        try:
+            return set((await self._soon("who_is_online", tenant, traceparent, {"agents": agents}, _Online)).online)
+        except AicpError:
+            return None
+
+    async def leave_note(
+        self, tenant: str, traceparent: str, *, agents: Sequence[str], kind: str, room: str, by: str
+    ) -> None:
+        """Let up to 1,000 agents know that `by` invited them to a room, or mentioned them there.
+
+        Args:
+            kind: `invited` or `mentioned`.
+
+        Raises:
+            AicpError: the router did not do it.
+        """
+        fields = {"agents": agents, "kind": kind, "room": room, "by": by}
+        await self._soon("tell_agents", tenant, traceparent, fields, _Anything)
+
+    async def drop_notes(self, tenant: str, traceparent: str, *, agent: str, room: str) -> None:
+        """`agent` has seen by itself what is new about a room.
+
+        Raises:
+            AicpError: the router did not do it.
+        """
+        await self._soon("drop_notes", tenant, traceparent, {"agent": agent, "room": room}, _Anything)
+
+    async def _soon(self, method: str, tenant: str, traceparent: str, fields: dict[str, Any], kind: type[T]) -> T:
+        """For courtesies, which nobody waits for long."""
+        envelope = _envelope(hub(tenant), traceparent, COURTESY_S)
+        reply = await self._bus.call("router", method, envelope, encode_json(fields))
+        return _decode(method, reply.body, kind)
 
 
 def hub(tenant: str) -> Principal:

@@ -4,7 +4,16 @@ from aicp_common import subjects
 from aicp_common.service import Service, serve
 from aicp_router.agents.registry import Registry
 from aicp_router.settings import RouterSettings
-from aicp_router.surface import agent_tools, completion, handles, prompts, request_tools, resources, work_tools
+from aicp_router.surface import (
+    agent_tools,
+    completion,
+    handles,
+    hub_methods,
+    prompts,
+    request_tools,
+    resources,
+    work_tools,
+)
 from aicp_router.tasks.dispatch import Dispatch
 from aicp_router.tasks.sweep import Sweep
 
@@ -23,6 +32,7 @@ def build(service: Service[RouterSettings]) -> None:
     agent_tools.declare(service, dispatch)
     request_tools.declare(service, dispatch)
     work_tools.declare(service, dispatch)
+    hub_methods.declare(service, dispatch)
     handles.declare(service, dispatch)
     resources.declare(service, dispatch)
     prompts.declare(service, dispatch.registry)

@@ -12,7 +12,7 @@ from aicp_common.service import Delivery, Service, Settings, serve
 from aicp_common.surface import Complete, PromptArgument
 from aicp_common.tool import Arguments, Result
 from aicp_common.tracing import new_traceparent
-from tests.gateway import jobs, script
+from tests.gateway import jobs, script, talks
 from tests.gateway.notebook import Notebook
 
 NAME = "fixture"
@@ -74,6 +74,7 @@ def build(service: Service[Settings]) -> None:
     write = notebook.write
     script.declare(service, notebook)
     jobs.declare(service, "job")
+    said = talks.Talks(service, notebook)
 
     @service.tool(title="Echo", scope="fixture:echo", arguments=EchoArguments, result=EchoResult, read_only=True)
     async def echo(envelope: Envelope, arguments: EchoArguments) -> EchoResult:
@@ -199,8 +200,10 @@ def build(service: Service[Settings]) -> None:
         return {"contents": [{"uri": arguments.uri, "mimeType": "application/json", "text": text}]}
 
     @service.method(Uri)
-    async def resource_watch(envelope: Envelope, arguments: Uri) -> dict[str, str]:
+    async def resource_watch(envelope: Envelope, arguments: Uri) -> dict[str, Any]:
         name = arguments.uri.rpartition("/")[2]
+        if arguments.uri.startswith(talks.URI):
+            return await said.watch(envelope.principal.tenant, name)
         if name == "missing":
             raise NotFound(f"no thing {name!r}")
         return {"subject": _thing(envelope, name)}

@@ -4,13 +4,14 @@ import json
 
 from aicp_common.bus import Bus
 from aicp_gateway.notices import Notices
+from aicp_gateway.source import Source
 from aicp_gateway.watches import MOST_RECENT, Watches
 
 
 async def test_an_event_that_comes_again_is_told_once(bus: Bus, tenant: str) -> None:
     subject, told = f"aicp.v1.event.{tenant}.context.k.changed", list[str]()
     watches, notices = Watches(bus), Notices(lambda _: None)
-    await watches.add(notices, "aicp://context/k", subject)
+    await watches.add(notices, "aicp://context/k", Source(subject))
 
     async def publish(*numbers: int) -> int:
         """How many of the events with these numbers told something."""
@@ -33,7 +34,7 @@ async def test_an_event_that_comes_again_is_told_once(bus: Bus, tenant: str) -> 
 async def test_what_is_no_event_is_told_each_time(bus: Bus, tenant: str) -> None:
     subject = f"aicp.v1.agent.{tenant}.ada"
     watches, notices = Watches(bus), Notices(lambda _: None)
-    await watches.add(notices, "aicp://inbox", subject)
+    await watches.add(notices, "aicp://inbox", Source(subject))
     for _ in range(2):
         await bus.publish(subject, b"")
         await bus.flush()

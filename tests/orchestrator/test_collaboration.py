@@ -392,7 +392,9 @@ async def test_many_collaborations_run_side_by_side(network: Network) -> None:
 
 
 STEP: Task = {"id": "a", "task": "t"}
-FIELDS = "expected: the fields of a step are: id, task, agent, capabilities, depends_on;"
+FIELDS = (
+    "expected: the fields of a step are: id, task, agent, capabilities, depends_on, input_from, timeout_s, retries;"
+)
 
 
 @pytest.mark.parametrize(
@@ -405,9 +407,34 @@ FIELDS = "expected: the fields of a step are: id, task, agent, capabilities, dep
         ({"task": "t", "agents": ["Bob Smith"]}, "agents.0: should be 1 to 64 characters .*, was 'Bob Smith'"),
         ({"task": "t", "agents": "bob"}, "agents: .*list"),
         ({"task": "t", "agents": ["bob", "bob"]}, "agents: named more than once: bob"),
-        ({"task": "t", "agents": ["bob"], "pattern": "debate"}, "pattern: .*'parallel' or 'pipeline'"),
+        (
+            {"task": "t", "agents": ["bob"], "pattern": "swarm"},
+            "pattern: .*'parallel', 'pipeline', 'debate', 'vote' or",
+        ),
+        ({"task": "t", "agents": ["bob"], "pattern": "debate"}, "agents: a debate needs two at least"),
+        ({"task": "t", "agents": [f"a{n}" for n in range(11)], "rounds": 5}, "11 agents in 5 rounds are 55 steps"),
+        ({"task": "t", "agents": ["bob", "bob"], "pattern": "vote"}, "agents: named more than once: bob"),
+        ({"task": "t", "agents": ["bob"], "pattern": "map_reduce"}, "inputs: missing"),
+        ({"task": "t", "agents": ["bob"], "inputs": []}, "inputs: .*at least 1"),
+        ({"task": "t", "agents": ["bob"], "inputs": ["x" * 20_000]}, "inputs.0 has 20002 bytes"),
+        ({"task": "t", "agents": ["bob"], "choices": ["yes"]}, "choices: .*at least 2"),
+        (
+            {"task": "t", "steps": [STEP], "choices": ["yes", "no"]},
+            "choices: belongs to the pattern vote, not to steps",
+        ),
+        ({"task": "t", "agents": ["bob"], "on_failure": "quorum"}, "quorum: it goes with on_failure"),
+        ({"task": "t", "agents": ["bob"], "on_failure": "continue", "quorum": 1}, "quorum: it goes with on_failure"),
+        ({"task": "t", "steps": [STEP], "quorum": 2}, "quorum: 2 of 1 results; expected: at most 1"),
+        ({"task": "t", "steps": [STEP | {"id": "plan"}]}, "the id 'plan' is one that the hub uses"),
+        ({"task": "t", "steps": [STEP | {"input_from": ["x"]}]}, "'a' depends on 'x'"),
+        ({"task": "t", "steps": [STEP | {"retries": 9}]}, "steps.0.retries: .*less than or equal to 3"),
+        ({"task": "t", "steps": [STEP | {"timeout_s": 0}]}, "steps.0.timeout_s: .*greater than or equal to 1"),
+        ({"task": "t", "agents": ["bob"], "room": "No Room"}, "room: "),
         ({"task": "t", "pattern": "pipeline"}, "needs `agents`"),
-        ({"task": "t", "rounds": 3}, "rounds: no such argument"),
+        (
+            {"task": "t", "agents": ["bob"], "pattern": "pipeline", "rounds": 3},
+            "rounds: belongs to the pattern debate, not to pipeline",
+        ),
         ({"task": "t", "agents": ["bob"], "steps": [STEP]}, "goes without agents and pattern"),
         ({"task": "t", "steps": [STEP, STEP]}, "'a' is there more than once"),
         ({"task": "t", "steps": [STEP | {"depends_on": ["x"]}]}, "'a' depends on 'x'.*expected: no depends_on"),
@@ -424,7 +451,7 @@ FIELDS = "expected: the fields of a step are: id, task, agent, capabilities, dep
         ({"task": "t", "agents": ["bob"], "wait_s": 41}, "wait_s: .*less than or equal to 40"),
         ({"task": "t", "agents": ["bob"], "wait_s": "5"}, "wait_s: .*number"),
         ({"task": "t", "agents": ["bob"], "deadline_s": 0}, "deadline_s: .*greater than or equal to 1"),
-        ({"task": "t", "agents": ["bob"], "on_failure": "ignore"}, "on_failure: .*'continue' or 'fail_fast'"),
+        ({"task": "t", "agents": ["bob"], "on_failure": "ignore"}, "on_failure: .*'continue', 'fail_fast' or 'quorum'"),
         ({"task": "t", "agents": ["bob"], "context": {"input_from": 1}}, "'input_from' is written by the hub"),
         ({"task": "t", "agents": ["bob"], "context": {"x": "y" * 40_000}}, "share_context"),
     ],

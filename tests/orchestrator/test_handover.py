@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aicp_orchestrator.collaborations.handover import Progress, context_of, message_of, result_of, shortened
-from aicp_orchestrator.collaborations.plan import Plan, Step, one_after_the_other, side_by_side
+from aicp_orchestrator.collaborations.patterns import one_after_the_other, side_by_side
+from aicp_orchestrator.collaborations.plan import Plan, Step
 
 texts = st.text(alphabet='ab "\\\n\x01한😀', max_size=400)
 values = st.recursive(

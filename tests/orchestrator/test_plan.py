@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aicp_common.errors import InvalidArgument
+from aicp_orchestrator.collaborations.patterns import one_after_the_other, side_by_side
 from aicp_orchestrator.collaborations.plan import (
     MAX_STEPS,
     OnFailure,
@@ -15,8 +16,6 @@ from aicp_orchestrator.collaborations.plan import (
     StepStatus,
     checked,
     next_move,
-    one_after_the_other,
-    side_by_side,
 )
 
 
@@ -171,7 +170,10 @@ def test_a_plan_has_one_to_fifty_steps(count: int) -> None:
 
 
 def test_side_by_side_gives_each_agent_one_step() -> None:
-    assert side_by_side(["bob", "carol"]) == (Step(id="step-1", agent="bob"), Step(id="step-2", agent="carol"))
+    both = side_by_side(["bob", "carol"])
+    assert [(step.id, step.agent, step.depends_on) for step in both] == [("step-1", "bob", ()), ("step-2", "carol", ())]
+    assert all("one of 2 agents" in step.about for step in both)
+    assert side_by_side(["bob"]) == (Step(id="step-1", agent="bob"),)
 
 
 def test_side_by_side_refuses_an_agent_named_twice() -> None:
@@ -180,8 +182,8 @@ def test_side_by_side_refuses_an_agent_named_twice() -> None:
 
 
 def test_one_after_the_other_lets_an_agent_come_again() -> None:
-    assert one_after_the_other(["bob", "carol", "bob"]) == (
-        Step(id="step-1", agent="bob"),
-        Step(id="step-2", agent="carol", depends_on=("step-1",)),
-        Step(id="step-3", agent="bob", depends_on=("step-2",)),
-    )
+    assert [(step.id, step.agent, step.depends_on) for step in one_after_the_other(["bob", "carol", "bob"])] == [
+        ("step-1", "bob", ()),
+        ("step-2", "carol", ("step-1",)),
+        ("step-3", "bob", ("step-2",)),
+    ]

@@ -49,8 +49,8 @@ async def test_a_prompt_that_cannot_be_made_is_refused(network: Network, alice: 
         await alice.prompt(*PROMPT)
     with pytest.raises(InvalidArgument, match="task"):
         await alice.prompt(*PROMPT, task=" ")
-    with pytest.raises(InvalidArgument, match="parallel or pipeline"):
-        await alice.prompt(*PROMPT, task="t", pattern="debate")
+    with pytest.raises(InvalidArgument, match="parallel or pipeline or debate or vote or map_reduce"):
+        await alice.prompt(*PROMPT, task="t", pattern="swarm")
     with pytest.raises(Forbidden):
         await McpClient(network.bus, network.tenant, scopes=("tasks:read",)).prompt(*PROMPT, task="t")
 
@@ -58,7 +58,7 @@ async def test_a_prompt_that_cannot_be_made_is_refused(network: Network, alice: 
 async def test_pattern_and_agents_complete(network: Network, alice: McpClient) -> None:
     await network.join("alice", "bob", "bernd", "carol")
     about = {"service": "orchestrator", "name": "collaboration_request"}
-    assert await alice.complete("pattern", "", **about) == ["parallel", "pipeline"]
+    assert await alice.complete("pattern", "", **about) == ["parallel", "pipeline", "debate", "vote", "map_reduce"]
     assert await alice.complete("pattern", "Pip", **about) == ["pipeline"]
     assert await alice.complete("agents", "b", **about) == ["bernd", "bob"]
     assert await alice.complete("agents", "bob, ", **about) == ["bob, bernd", "bob, carol"]

@@ -203,23 +203,39 @@ async def test_a_collaboration_goes_on_when_the_router_is_killed_and_started_aga
     assert set(Counter(network.delivered).values()) == {1}
 
 
-async def test_a_worker_runs_no_more_at_once_than_it_may(
+async def test_a_worker_runs_no_more_at_once_than_it_may_and_leaves_room_for_every_requester(
     network: Network, both: list[ServiceProcess], ground: tuple[Backend, ServiceProcess]
 ) -> None:
     for other in both:
         other.stop()
-    worker = ServiceProcess("orchestrator", ground[0], LEASE | {"MAX_COLLABORATIONS": "2"}).start().wait()
+    worker = ServiceProcess("orchestrator", ground[0], LEASE | {"MAX_COLLABORATIONS": "4"}).start().wait()
+
+    async def asked(requester: str, count: int) -> list[str]:
+        answers = [await network.collaborate(requester, task=f"t{n}", agents=["bob"], wait_s=0) for n in range(count)]
+        return [answer["task_id"] for answer in answers]
+
+    async def states(requester: str, ids: list[str]) -> Counter[str]:
+        return Counter([(await network.tool(requester, "get_task", task_id=id))["state"] for id in ids])
+
     try:
-        await network.join("alice", "bob")
-        running = [await network.collaborate(task=f"t{number}", agents=["bob"], wait_s=0) for number in range(4)]
+        await network.join("alice", "bob", "carol", "dave")
+        of_alice = await asked("alice", 6)
         tasks = [await network.receive("bob") for _ in range(2)]
-        states = [(await network.tool("alice", "get_task", task_id=answer["task_id"]))["state"] for answer in running]
-        assert Counter(states) == {"working": 2, "submitted": 2}
+        # She has half of the places; the next requester has half of what is left, and the one after it the last.
+        of_carol = await asked("carol", 3)
+        tasks.append(await network.receive("bob"))
+        of_dave = await asked("dave", 3)
+        tasks.append(await network.receive("bob"))
+        assert [task["from"]["agent"] for task in tasks] == ["alice", "alice", "carol", "dave"]
+        assert await states("alice", of_alice) == {"working": 2, "submitted": 4}
+        assert await states("carol", of_carol) == {"working": 1, "submitted": 2}
+        assert await states("dave", of_dave) == {"working": 1, "submitted": 2}
         for task in tasks:
             await network.submit("bob", task, "done")
-        for _ in range(2):
+        for _ in range(8):
             await network.serve("bob", "done")
-        for answer in running:
-            assert (await network.ended(answer["task_id"]))["state"] == "completed"
+        for requester, ids in (("alice", of_alice), ("carol", of_carol), ("dave", of_dave)):
+            for task_id in ids:
+                assert (await network.ended(task_id, requester))["state"] == "completed"
     finally:
         worker.stop()

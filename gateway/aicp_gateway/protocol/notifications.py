@@ -7,6 +7,8 @@ import msgspec
 from aicp_gateway.protocol.jsonrpc import encode_notification
 
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
+NEWS = "aicp/news"
+"""In `_meta`: what is new on a resource, where its service says so."""
 LISTS = ("tools", "prompts", "resources")
 
 
@@ -33,6 +35,22 @@ def resource_updated(uri: str, subscription: bytes | None) -> str:
     if subscription is None:
         return encode_notification("notifications/resources/updated", {"uri": uri}).decode()
     return tagged("notifications/resources/updated", msgspec.json.encode({"uri": uri}), subscription).decode()
+
+
+@lru_cache(maxsize=32)
+def resource_news(uri: str, items: bytes, subscription: bytes | None) -> str:
+    """`notifications/resources/updated` with what is new.
+
+    Args:
+        uri: Of the resource.
+        items: JSON objects, with commas between them.
+        subscription: As for `resource_updated`.
+    """
+    tag = b"" if subscription is None else b'"%b":%b,' % (SUBSCRIPTION_ID.encode(), subscription)
+    return (
+        b'{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":%b,"_meta":{%b"%b":[%b]}}}'
+        % (msgspec.json.encode(uri), tag, NEWS.encode(), items)
+    ).decode()
 
 
 @lru_cache(maxsize=256)

@@ -1,14 +1,14 @@
 """The answer to a request for a collaboration: where it and each of its steps stand."""
 
-import asyncio
 from typing import Any, Literal
 
+import msgspec
 from pydantic import Field
 
 from aicp_common.envelope import Envelope
 from aicp_common.tool import Result
 from aicp_orchestrator.collaborations.plan import Plan, Step, StepStatus
-from aicp_orchestrator.router_client import RouterClient, TaskState, TaskView
+from aicp_orchestrator.router_client import PASSING, RouterClient, StepTask, TaskState, TaskView
 
 SHOWN_CHARACTERS = 1000
 """How much of a task's text is repeated in the answer."""
@@ -60,14 +60,8 @@ async def answer_of(
         plan: None if it is not known; then only the steps that have a task are in the answer.
         whole: The collaboration as it was read last; None if it could not be read.
     """
-    children = await asyncio.gather(
-        *(
-            router.task_if_reachable(envelope.principal, envelope.traceparent, child)
-            for child in (whole.children if whole is not None else ())
-        )
-    )
-    found = {child.step: child for child in children if child is not None}
-    planned = {step.id: step for step in plan.steps} if plan is not None else {}
+    found = await _steps(router, envelope, task_id) if whole is not None and whole.children else {}
+    planned = {step.id: step for step in plan.all_steps} if plan is not None and plan.planner is None else {}
     status = _status(whole.state if whole is not None else "submitted")
     if status == "running" and any(child.question for child in found.values()):
         status = "input_required"
@@ -75,7 +69,7 @@ async def answer_of(
     parts = {part["step"]: part for part in (result or {}).get("parts", ())}
     steps = [
         _step_state(id, planned.get(id), found.get(id), parts.get(id), status)
-        for id in dict.fromkeys([*planned, *found])
+        for id in dict.fromkeys([*(id for id in found if id not in planned), *planned])
     ]
     return CollaborationResult(
         status=status,
@@ -96,8 +90,17 @@ async def answer_of(
     )
 
 
+async def _steps(router: RouterClient, envelope: Envelope, task_id: str) -> dict[str, StepTask]:
+    """The last task of each step; none while the router is away."""
+    try:
+        made = await router.read_steps(envelope.principal.tenant, envelope.traceparent, parent=task_id)
+    except PASSING:
+        return {}
+    return {task.step: task for task in made}
+
+
 def _step_state(
-    id: str, step: Step | None, task: TaskView | None, part: dict[str, Any] | None, whole: CollaborationStatus
+    id: str, step: Step | None, task: StepTask | None, part: dict[str, Any] | None, whole: CollaborationStatus
 ) -> StepState:
     agent = (task.agent if task is not None else "") or (step.agent if step is not None else "")
     if part is not None:
@@ -118,13 +121,13 @@ def _step_state(
         status="input_required" if task.question else _status(task.state),
         agent=agent or None,
         task_id=task.task_id,
-        result=task.result,
+        result=msgspec.json.decode(task.result) if task.result else None,
         question=task.question or None,
-        error=task.error.message if task.error is not None else None,
+        error=task.error or None,
     )
 
 
-def _status(state: TaskState) -> CollaborationStatus:
+def _status(state: TaskState | Literal[""]) -> CollaborationStatus:
     match state:
         case "completed" | "failed" | "cancelled":
             return state
@@ -143,7 +146,7 @@ def _next(status: CollaborationStatus, task_id: str, steps: list[StepState]) -> 
         case "running":
             return f"It runs. Call get_task (task_id {task_id}, wait_s 30) until it has ended."
         case "completed":
-            return "Combine the parts in `result` into one answer for your user."
+            return "`result` has the parts, and an `instruction` what to do with them."
         case "failed":
             return "See `error`, and in `result` what each step did; change the plan and call again."
         case _:

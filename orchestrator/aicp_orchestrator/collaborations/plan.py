@@ -1,7 +1,7 @@
-"""The plan of a collaboration: how it is expanded, which steps may start now, and how it ends. Pure functions.
+"""The plan of a collaboration: its steps, which of them may start now, and how it ends. Pure functions.
 
-A plan does not change once it is made. Where a collaboration stands follows from the plan and from the status of each
-step's task alone, which is why any worker can go on with it.
+A plan is recorded before anything is done by it. Where a collaboration stands follows from the plan and from the tasks
+of its steps alone, which is why any worker can go on with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,21 @@ import msgspec
 from aicp_common.errors import InvalidArgument
 
 MAX_STEPS = 50
+MAX_RETRIES = 3
 
-Pattern = Literal["parallel", "pipeline", "steps"]
-OnFailure = Literal["continue", "fail_fast"]
+Pattern = Literal["parallel", "pipeline", "debate", "vote", "map_reduce", "planned", "steps"]
+"""`steps`: a plan of the requester's own; `planned`: one that an agent makes, or `parallel` when it makes none."""
+OnFailure = Literal["continue", "fail_fast", "quorum"]
 StepStatus = Literal["waiting", "running", "completed", "failed", "cancelled", "skipped"]
 """`waiting`: for others; `skipped`: it will never start, because of one that did not complete."""
 
 FINAL: frozenset[StepStatus] = frozenset({"completed", "failed", "cancelled", "skipped"})
+BROKEN: frozenset[StepStatus] = FINAL - {"completed"}
+
+PLAN_STEP = "plan"
+"""The step in which an agent makes the plan. No other step may have this name."""
+CLOSING_STEP = "answer"
+"""The step that makes one answer of all the others: a synthesis, or the word of a judge."""
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,7 +39,41 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """Empty: the router finds one when the step starts."""
     capabilities: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
-    """Steps that must have completed before; their results are handed to this one."""
+    """Steps that must have ended before, and completed as far as `needs` says."""
+    input_from: tuple[str, ...] | None = None
+    """Those of them whose results are handed to this one; None: all."""
+    needs: int = 0
+    """How many of `depends_on` must have completed; 0: all of them."""
+    timeout_s: float = 0.0
+    """How long one try may take; 0: as long as the whole."""
+    retries: int = 0
+    """How often it is tried again, by another agent, when it fails."""
+    about: str = ""
+    """What its agent has to know of the others; follows the task."""
+    input: Any = None
+    """Its own piece of the work, any JSON."""
+
+    @property
+    def fed_by(self) -> tuple[str, ...]:
+        """Steps whose results it gets."""
+        return self.depends_on if self.input_from is None else self.input_from
+
+    @property
+    def needed(self) -> int:
+        """How many of the steps that it depends on must have completed."""
+        return self.needs or len(self.depends_on)
+
+
+class Planner(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who makes the plan, and out of what."""
+
+    agent: str
+    agents: tuple[str, ...]
+    """Whom the plan may name."""
+    roster: str
+    """What the planner is told of them, as lines."""
+    on_failure: OnFailure
+    """What the plan goes by."""
 
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,6 +87,30 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """Handed to each step: keys of shared contexts, or an object."""
     traceparent: str = ""
     """The call that asked for it: whatever is done for it belongs to that trace."""
+    quorum: int = 0
+    """With `on_failure` quorum: how many of the targets are enough."""
+    closing: Step | None = None
+    """Begins when the other steps are over; its result is the answer. Without it the requester makes the answer."""
+    choices: tuple[str, ...] = ()
+    """Of a vote: what may be chosen; empty: anything."""
+    planner: Planner | None = None
+    """Until the plan is made; `steps` are what is done when it is not."""
+    note: str = ""
+    """What the requester is to be told of how the plan came about."""
+    room: str = ""
+    """The room that hears how it goes."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The steps that the others are for: what is closed over, or those that nothing depends on."""
+        if self.closing is not None:
+            return self.closing.depends_on
+        return sinks(self.steps)
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """With the closing one."""
+        return self.steps if self.closing is None else (*self.steps, self.closing)
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -58,33 +124,10 @@ class Move(msgspec.Struct, frozen=True):
     outcome: Literal["completed", "failed"] | None = None
 
 
-def side_by_side(agents: Sequence[str]) -> tuple[Step, ...]:
-    """The steps of the pattern `parallel`: each agent works on the whole task.
-
-    Raises:
-        InvalidArgument: an agent is named twice, or there are too many.
-    """
-    twice = sorted({name for name in agents if agents.count(name) > 1})
-    if twice:
-        raise InvalidArgument(
-            f"agents: named more than once: {', '.join(twice)}",
-            expected="each agent once; for several parts by one agent write them as `steps`",
-        )
-    return checked(tuple(Step(id=f"step-{number}", agent=name) for number, name in enumerate(agents, start=1)))
-
-
-def one_after_the_other(agents: Sequence[str]) -> tuple[Step, ...]:
-    """The steps of the pattern `pipeline`: each agent builds on the result of the one before. One may come again.
-
-    Raises:
-        InvalidArgument: there are too many.
-    """
-    return checked(
-        tuple(
-            Step(id=f"step-{number}", agent=name, depends_on=(f"step-{number - 1}",) if number > 1 else ())
-            for number, name in enumerate(agents, start=1)
-        )
-    )
+def sinks(steps: Sequence[Step]) -> tuple[str, ...]:
+    """The ids of the steps that nothing depends on."""
+    needed = {dependency for step in steps for dependency in step.depends_on}
+    return tuple(step.id for step in steps if step.id not in needed)
 
 
 def checked(steps: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -101,6 +144,10 @@ def checked(steps: tuple[Step, ...]) -> tuple[Step, ...]:
         if step.id in known:
             raise InvalidArgument(
                 f"steps: the id {step.id!r} is there more than once", expected="each step an id of its own"
+            )
+        if step.id in (PLAN_STEP, CLOSING_STEP):
+            raise InvalidArgument(
+                f"steps: the id {step.id!r} is one that the hub uses", expected=f"another one, say {step.id + '-1'!r}"
             )
         known.add(step.id)
     for place, step in enumerate(steps):
@@ -141,44 +188,84 @@ def _circle(steps: Sequence[Step]) -> list[str]:
     return []
 
 
-def next_move(plan: Plan, status: Mapping[str, StepStatus]) -> Move:
+def next_move(plan: Plan, status: Mapping[str, StepStatus], *, decided: bool = False) -> Move:
     """What to do now.
 
     Args:
+        plan: The plan.
         status: Of each step that is not `waiting`, by id.
+        decided: There is nothing left for the closing step to say.
 
-    With `continue`, a step that did not complete takes with it only what depends on it, and the whole completes if one
-    of its last steps does (those that nothing depends on). With `fail_fast` it ends the whole.
+    A step that did not complete takes with it what cannot do without it. Then
+
+    - `fail_fast`: it ends the whole;
+    - `continue`: the others go on, and one target that completes is enough for the whole;
+    - `quorum`: as soon as `plan.quorum` targets have completed the rest is not wanted any more, and as soon as so many
+      can no longer complete the whole fails.
+
+    Then comes the closing step. When that fails the parts are handed over all the same, unless it is `fail_fast`.
     """
     now: dict[str, StepStatus] = {step.id: status.get(step.id, "waiting") for step in plan.steps}
-    broken = any(state in ("failed", "cancelled", "skipped") for state in now.values())
-    if broken and plan.on_failure == "fail_fast":
-        return Move(
-            cancel=tuple(id for id, state in now.items() if state == "running"),
-            skip=frozenset(id for id, state in now.items() if state == "waiting"),
-            outcome="failed",
-        )
-    skip = _unreachable(plan.steps, now)
-    start = tuple(
-        step
-        for step in plan.steps
-        if now[step.id] == "waiting" and all(now[dependency] == "completed" for dependency in step.depends_on)
-    )
-    if start or any(state == "running" for state in now.values()):
+    running = tuple(id for id, state in now.items() if state == "running")
+    waiting = frozenset(id for id, state in now.items() if state == "waiting")
+    closing = status.get(plan.closing.id, "waiting") if plan.closing is not None else "waiting"
+    if closing == "running":
+        return Move()
+    if closing in FINAL:
+        failed = closing != "completed" and plan.on_failure == "fail_fast"
+        return Move(outcome="failed" if failed else "completed")
+    if plan.on_failure == "fail_fast" and not BROKEN.isdisjoint(now.values()):
+        return _fail(plan, cancel=running, skip=waiting)
+    skip = unreachable(plan.steps, now)
+    completed = sum(now[id] == "completed" for id in plan.targets)
+    enough = plan.quorum if plan.on_failure == "quorum" else 1
+    if plan.on_failure == "quorum":
+        if completed >= enough:
+            return _close(plan, decided=decided, cancel=running, skip=waiting)
+        if sum(now[id] not in BROKEN and id not in skip for id in plan.targets) < enough:
+            return _fail(plan, cancel=running, skip=waiting)
+    start = tuple(step for step in plan.steps if now[step.id] == "waiting" and _may_start(step, now, skip))
+    if start or running:
         return Move(start=start, skip=skip)
-    needed = {dependency for step in plan.steps for dependency in step.depends_on}
-    done = any(now[step.id] == "completed" for step in plan.steps if step.id not in needed)
-    return Move(skip=skip, outcome="completed" if done else "failed")
+    if completed < enough:
+        return _fail(plan, skip=skip)
+    return _close(plan, decided=decided, skip=skip)
 
 
-def _unreachable(steps: Sequence[Step], now: Mapping[str, StepStatus]) -> frozenset[str]:
-    lost = {id for id, state in now.items() if state in ("failed", "cancelled", "skipped")}
+def _fail(plan: Plan, *, cancel: tuple[str, ...] = (), skip: frozenset[str]) -> Move:
+    closing = () if plan.closing is None else (plan.closing.id,)
+    return Move(cancel=cancel, skip=skip.union(closing), outcome="failed")
+
+
+def _close(plan: Plan, *, decided: bool, cancel: tuple[str, ...] = (), skip: frozenset[str] = frozenset()) -> Move:
+    if plan.closing is None:
+        return Move(cancel=cancel, skip=skip, outcome="completed")
+    if decided:
+        return Move(cancel=cancel, skip=skip | {plan.closing.id}, outcome="completed")
+    return Move(start=(plan.closing,), cancel=cancel, skip=skip)
+
+
+def _may_start(step: Step, now: Mapping[str, StepStatus], skip: frozenset[str]) -> bool:
+    """Whether all that it depends on is over, and it can do with what has completed."""
+    return step.id not in skip and all(now[id] in FINAL or id in skip for id in step.depends_on)
+
+
+def unreachable(steps: Sequence[Step], now: Mapping[str, StepStatus]) -> frozenset[str]:
+    """The ids of the steps that wait for more than can still complete.
+
+    Args:
+        steps: Some or all of a plan.
+        now: Of each of them.
+    """
+    lost = {id for id, state in now.items() if state in BROKEN}
     skip: set[str] = set()
     while True:
         more = {
             step.id
             for step in steps
-            if now[step.id] == "waiting" and step.id not in skip and not lost.isdisjoint(step.depends_on)
+            if now[step.id] == "waiting"
+            and step.id not in skip
+            and len(step.depends_on) - len(lost.intersection(step.depends_on)) < step.needed
         }
         if not more:
             return frozenset(skip)

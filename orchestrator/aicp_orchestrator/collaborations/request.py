@@ -1,32 +1,49 @@
 """The request for a collaboration: its arguments, and the plan that is made of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
-from pydantic_core import ErrorDetails, PydanticCustomError
+import msgspec
+from pydantic import Field, ValidationError
 
 from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import InvalidArgument, NotFound
-from aicp_common.ids import ID_PATTERN, is_id
+from aicp_common.ids import ID_PATTERN
 from aicp_common.tool import MAX_WAIT_S, Arguments
+from aicp_orchestrator.collaborations import patterns
 from aicp_orchestrator.collaborations.handover import RESERVED_CONTEXT, message_of
+from aicp_orchestrator.collaborations.patterns import DEFAULT_ROUNDS, MAX_ROUNDS
 from aicp_orchestrator.collaborations.plan import (
+    MAX_RETRIES,
     MAX_STEPS,
     OnFailure,
     Pattern,
     Plan,
+    Planner,
     Step,
     checked,
-    one_after_the_other,
-    side_by_side,
+    sinks,
 )
-from aicp_orchestrator.router_client import RouterClient
+from aicp_orchestrator.collaborations.planning import PLANNING, plan_step
+from aicp_orchestrator.collaborations.roster import is_guest, roster
+from aicp_orchestrator.collaborations.stepargs import (
+    MAX_STEP_S,
+    MAX_TASK_BYTES,
+    STEPS_EXAMPLE,
+    AgentName,
+    StepArguments,
+    Text,
+    default_retries,
+    step_of,
+    step_problem,
+)
+from aicp_orchestrator.router_client import Agents, RouterClient
 
-MAX_TASK_BYTES = 64 * 1024
 MAX_PLAN_BYTES = 256 * 1024
 MAX_CONTEXT_BYTES = 32 * 1024
 """Of an object as `context`: half of what a task may have, so that results fit beside it."""
+MAX_INPUT_BYTES = 16 * 1024
+MAX_CHOICES = 20
 MAX_CHOSEN = 3
 """How many agents are asked when the requester names none."""
 MAX_CANDIDATES = 50
@@ -36,50 +53,16 @@ MAX_LISTED = 200
 MAX_DEADLINE_S = 86_400
 """The router remembers for a day which steps were made; a collaboration must not outlive that."""
 
+AUTO = "auto"
+"""As `synthesizer`: whoever offers it."""
+
 SHARE_IT = "put long material into a shared context with share_context and name its key in `context`"
 
-STEPS_EXAMPLE = (
-    'for example [{"id": "draft", "task": "Write a draft", "agent": "bob"}, '
-    '{"id": "check", "task": "Check the draft", "depends_on": ["draft"]}]'
-)
-
-
-def _id(text: str) -> str:
-    if not is_id(text):
-        rule = "should be 1 to 64 characters of a-z 0-9 _ -, the first a letter or a digit"
-        raise PydanticCustomError("id", "{rule}", {"rule": rule})
-    return text
-
-
-def _agent_name(text: str) -> str:
-    # As the gateway does with the name that a connection brings.
-    return _id(text.strip().lower())
-
-
-AskedPattern = Literal["parallel", "pipeline"]
+AskedPattern = Literal["parallel", "pipeline", "debate", "vote", "map_reduce"]
 """What a requester may ask for by name; a plan of its own has the pattern `steps`."""
 
-StepId = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
-AgentName = Annotated[
-    str, AfterValidator(_agent_name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64})
-]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TASK_BYTES)]
-
-
-class StepArguments(Arguments):
-    """One step of a plan."""
-
-    id: Annotated[StepId, Field(description="Your name for the step: a-z, 0-9, '_' and '-'.")]
-    task: Annotated[Text, Field(description="What is to be done in this step.")]
-    agent: Annotated[AgentName | None, Field(description="Who does it; without a name the best fitting agent.")] = None
-    capabilities: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=64)]] | None,
-        Field(max_length=32, description="What the agent must be good at, in your own words."),
-    ] = None
-    depends_on: Annotated[
-        list[StepId] | None,
-        Field(max_length=MAX_STEPS, description="Ids of steps that must complete before; this one gets their results."),
-    ] = None
+_WHOSE: dict[str, AskedPattern] = {"inputs": "map_reduce", "choices": "vote", "rounds": "debate"}
+"""Arguments that belong to one pattern, and stand for it where none is named."""
 
 
 class CollaborationArguments(Arguments):
@@ -97,13 +80,34 @@ class CollaborationArguments(Arguments):
     pattern: Annotated[
         AskedPattern | None,
         Field(
-            description="parallel (default): each agent works on the whole task. pipeline: one after the other in the "
-            "order of `agents`, each with the result of the one before."
+            description="parallel: each agent works on the whole task. pipeline: one after the other in the order of "
+            "`agents`, each with the result of the one before. debate: rounds of answers and critique. vote: each "
+            "chooses, the majority counts. map_reduce: the task once for each of `inputs`. Without pattern and steps: "
+            "an agent that offers planning makes a plan, or else parallel."
         ),
     ] = None
     steps: Annotated[
         list[StepArguments] | None,
         Field(min_length=1, max_length=MAX_STEPS, description="A plan of your own, instead of `agents` and `pattern`."),
+    ] = None
+    inputs: Annotated[
+        list[Any] | None,
+        Field(min_length=1, max_length=MAX_STEPS, description="For map_reduce: the task is done for each of them."),
+    ] = None
+    choices: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=200)]] | None,
+        Field(min_length=2, max_length=MAX_CHOICES, description="For vote: what may be chosen. Default: anything."),
+    ] = None
+    rounds: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_ROUNDS, description=f"For debate: how often each agent speaks; default {DEFAULT_ROUNDS}."),
+    ] = None
+    synthesizer: Annotated[
+        AgentName | None,
+        Field(
+            description="Who makes one answer of the parts, or is the judge of a debate or of a vote without majority: "
+            f'an agent\'s name, or "{AUTO}" for one that offers synthesis. Default: you, when you have the parts.'
+        ),
     ] = None
     context: Annotated[
         Annotated[str, Field(min_length=1, max_length=512)]
@@ -115,9 +119,28 @@ class CollaborationArguments(Arguments):
     on_failure: Annotated[
         OnFailure | None,
         Field(
-            description="continue (default of parallel): go on without a step that fails. "
-            "fail_fast (default otherwise): the first failure ends the whole."
+            description="continue (default of all but pipeline and steps): go on without a step that fails. fail_fast "
+            "(default of those): the first failure ends the whole. quorum: `quorum` results are enough."
         ),
+    ] = None
+    quorum: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_STEPS, description="How many results are enough; the rest is cancelled then."),
+    ] = None
+    retries: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_RETRIES,
+            description="How often another agent tries a step that fails. Default: 1, or 0 where you name the agent.",
+        ),
+    ] = None
+    step_timeout_s: Annotated[
+        float | None, Field(ge=1, le=MAX_STEP_S, description="Seconds for one try of a step; default: as the whole.")
+    ] = None
+    room: Annotated[
+        str | None,
+        Field(pattern=ID_PATTERN, description="A room of yours that hears how it goes and what comes of it."),
     ] = None
     deadline_s: Annotated[
         float | None, Field(ge=1, le=MAX_DEADLINE_S, description="Seconds for the whole; default one day.")
@@ -145,19 +168,41 @@ class CollaborationArguments(Arguments):
             if not problems:
                 raise
             raise InvalidArgument(
-                "; ".join(_step_problem(problem) for problem in problems[:8]),
+                "; ".join(step_problem(problem) for problem in problems[:8]),
                 expected=f"the fields of a step are: {', '.join(StepArguments.model_fields)}",
-                hint=STEPS_EXAMPLE,
+                hint=f"for example {STEPS_EXAMPLE}",
             ) from error
 
 
-async def plan_of(router: RouterClient, envelope: Envelope, arguments: CollaborationArguments) -> Plan:
+async def plan_of(
+    router: RouterClient, envelope: Envelope, arguments: CollaborationArguments, members: Sequence[str] = ()
+) -> Plan:
     """The plan that `arguments` ask for.
+
+    Args:
+        router: Knows who is there.
+        envelope: Of the requester.
+        arguments: What was asked for.
+        members: Of the room, if there is one: who is asked when nobody is named.
 
     Raises:
         InvalidArgument: they contradict each other, or the plan cannot be run or is too large.
         NotFound: no agents are named and none is there.
     """
+    _check_sizes(arguments)
+    plan = await _expanded(router, envelope, arguments, members)
+    plan = _closed(plan, envelope, arguments)
+    if arguments.synthesizer and arguments.synthesizer not in (AUTO, envelope.principal.agent):
+        await _must_be_registered(router, envelope, {arguments.synthesizer: "synthesizer"})
+    if plan.quorum > len(plan.targets) and plan.planner is None:
+        raise InvalidArgument(
+            f"quorum: {plan.quorum} of {len(plan.targets)} results", expected=f"at most {len(plan.targets)}"
+        )
+    _check_plan(plan)
+    return plan
+
+
+def _check_sizes(arguments: CollaborationArguments) -> None:
     if len(arguments.task.encode()) > MAX_TASK_BYTES:
         raise InvalidArgument(
             f"task has {len(arguments.task.encode())} bytes", expected=f"at most {MAX_TASK_BYTES}", hint=SHARE_IT
@@ -173,46 +218,154 @@ async def plan_of(router: RouterClient, envelope: Envelope, arguments: Collabora
         taken = sorted(RESERVED_CONTEXT.intersection(arguments.context))
         if taken:
             raise InvalidArgument(f"context: {taken[0]!r} is written by the hub", expected="another name for it")
-    pattern: Pattern = arguments.pattern or "parallel"
+    for place, item in enumerate(arguments.inputs or ()):
+        size = len(encode_json(item))
+        if size > MAX_INPUT_BYTES:
+            raise InvalidArgument(
+                f"inputs.{place} has {size} bytes as JSON", expected=f"at most {MAX_INPUT_BYTES}", hint=SHARE_IT
+            )
+    if (arguments.quorum is None) != (arguments.on_failure != "quorum") and arguments.on_failure is not None:
+        raise InvalidArgument(
+            "quorum: it goes with on_failure 'quorum', and that with it", expected="both, or `quorum` alone"
+        )
+
+
+def _pattern(arguments: CollaborationArguments) -> AskedPattern | None:
+    """The pattern that is named, or that another argument stands for.
+
+    Raises:
+        InvalidArgument: they contradict each other.
+    """
+    pattern = arguments.pattern
+    for name, whose in _WHOSE.items():
+        if getattr(arguments, name) is None:
+            continue
+        if arguments.steps is not None or pattern not in (None, whose):
+            raise InvalidArgument(
+                f"{name}: belongs to the pattern {whose}, not to {'steps' if arguments.steps else pattern}",
+                expected=f"pattern {whose!r}, or no {name}",
+            )
+        pattern = whose
+    if pattern == "map_reduce" and not arguments.inputs:
+        raise InvalidArgument("inputs: missing", expected="for map_reduce a list of inputs, each done by itself")
+    return pattern
+
+
+async def _expanded(
+    router: RouterClient, envelope: Envelope, arguments: CollaborationArguments, members: Sequence[str]
+) -> Plan:
+    """The plan without a closing step."""
+    pattern = _pattern(arguments)
+    policy = _policy(arguments, "steps" if arguments.steps is not None else pattern or "parallel")
+    agents = arguments.agents
+    named: dict[str, str] = {}
+    planner: Planner | None = None
+    whose: Pattern
     if arguments.steps is not None:
-        if arguments.agents is not None or arguments.pattern is not None:
+        if agents is not None or pattern is not None:
             raise InvalidArgument(
                 "steps is a whole plan: it goes without agents and pattern",
                 expected="in each step an `agent` and, for the order, `depends_on`",
             )
-        pattern = "steps"
-        steps = checked(tuple(_step(step) for step in arguments.steps))
+        whose, steps = "steps", checked(tuple(step_of(step) for step in arguments.steps))
         named = {step.agent: f"steps.{place}.agent" for place, step in enumerate(steps) if step.agent}
-        await _must_be_registered(router, envelope, named)
-    elif arguments.agents is not None:
-        named = {name: f"agents.{place}" for place, name in enumerate(arguments.agents)}
-        if envelope.principal.agent in named:
-            raise InvalidArgument(
-                f"{named[envelope.principal.agent]}: {envelope.principal.agent!r} is you, the caller",
-                expected="names of others",
-                hint="list_agents shows who is there; what they hand in comes back to you",
-            )
-        steps = one_after_the_other(arguments.agents) if pattern == "pipeline" else side_by_side(arguments.agents)
-        await _must_be_registered(router, envelope, named)
-    elif pattern == "pipeline":
-        raise InvalidArgument("pattern 'pipeline' needs `agents`, in the order in which they work", expected="agents")
     else:
-        steps = side_by_side(await _fitting(router, envelope, arguments.task))
+        whose = pattern or "parallel"
+        if agents is not None:
+            named = {name: f"agents.{place}" for place, name in enumerate(agents)}
+            if envelope.principal.agent in named:
+                raise InvalidArgument(
+                    f"{named[envelope.principal.agent]}: {envelope.principal.agent!r} is you, the caller",
+                    expected="names of others",
+                    hint="list_agents shows who is there; what they hand in comes back to you",
+                )
+        elif pattern == "pipeline":
+            raise InvalidArgument(
+                "pattern 'pipeline' needs `agents`, in the order in which they work", expected="agents"
+            )
+        if pattern is None:
+            planner = await _planner(router, envelope, arguments)
+        found = agents
+        if found is None and pattern != "map_reduce":
+            found = await _fitting(router, envelope, arguments.task, members)
+        match pattern:
+            case "pipeline":
+                steps = patterns.one_after_the_other(found or ())
+            case "debate":
+                needs = {"continue": 1, "quorum": arguments.quorum or 1, "fail_fast": 0}[policy]
+                steps = patterns.debate(found or (), arguments.rounds or DEFAULT_ROUNDS, needs)
+            case "vote":
+                steps = patterns.vote(found or (), arguments.choices or ())
+            case "map_reduce":
+                steps = patterns.map_inputs(arguments.inputs or (), found or ())
+            case _:
+                steps = patterns.side_by_side(found or ())
+        # Whom the hub has chosen it may replace.
+        retries = default_retries("named" if agents else "")
+        steps = tuple(msgspec.structs.replace(step, retries=retries) for step in steps)
+    await _must_be_registered(router, envelope, named)
+    steps = tuple(_as_asked(step, arguments, place) for place, step in enumerate(steps))
+    if planner is not None:
+        whose = "planned"
     context = [arguments.context] if isinstance(arguments.context, str) else arguments.context
-    plan = Plan(
+    return Plan(
         task=arguments.task,
-        pattern=pattern,
-        on_failure=arguments.on_failure or ("continue" if pattern == "parallel" else "fail_fast"),
+        pattern=whose,
+        on_failure=policy,
+        quorum=arguments.quorum or 0,
         steps=steps,
         context=context or None,
+        choices=tuple(arguments.choices or ()),
+        planner=planner,
+        room=arguments.room or "",
         traceparent=envelope.traceparent,
     )
+
+
+def _policy(arguments: CollaborationArguments, pattern: Pattern) -> OnFailure:
+    if arguments.quorum is not None:
+        return "quorum"
+    return arguments.on_failure or ("fail_fast" if pattern in ("pipeline", "steps") else "continue")
+
+
+def _as_asked(step: Step, arguments: CollaborationArguments, place: int) -> Step:
+    """A step with what was said for all steps, unless it says something itself."""
+    own = arguments.steps[place] if arguments.steps is not None else None
+    changed: dict[str, Any] = {}
+    if arguments.retries is not None and (own is None or own.retries is None):
+        changed["retries"] = arguments.retries
+    if arguments.step_timeout_s is not None and (own is None or own.timeout_s is None):
+        changed["timeout_s"] = arguments.step_timeout_s
+    return msgspec.structs.replace(step, **changed) if changed else step
+
+
+def _closed(plan: Plan, envelope: Envelope, arguments: CollaborationArguments) -> Plan:
+    """The plan with the step that makes one answer, if somebody else is to make it."""
+    who = arguments.synthesizer
+    if who is None or who == envelope.principal.agent:
+        return plan
+    closing = patterns.closing(plan.pattern, "" if who == AUTO else who, sinks(plan.steps))
+    return msgspec.structs.replace(plan, closing=_as_closing(closing, arguments))
+
+
+def _as_closing(closing: Step, arguments: CollaborationArguments) -> Step:
+    timeout_s = arguments.step_timeout_s or 0.0
+    retries = closing.retries if arguments.retries is None else arguments.retries
+    return msgspec.structs.replace(closing, timeout_s=timeout_s, retries=retries)
+
+
+def _check_plan(plan: Plan) -> None:
+    """
+    Raises:
+        InvalidArgument: it, or what one of its agents is told, is too large.
+    """
     size = len(encode_json(plan))
     if size > MAX_PLAN_BYTES:
         raise InvalidArgument(
             f"task, steps and context have {size} bytes as JSON", expected=f"at most {MAX_PLAN_BYTES}", hint=SHARE_IT
         )
-    for step in plan.steps:
+    planning = () if plan.planner is None else (plan_step(plan, plan.planner, ""),)
+    for step in (*plan.all_steps, *planning):
         size = len(message_of(plan, step).encode())
         if size > MAX_TASK_BYTES:
             raise InvalidArgument(
@@ -220,7 +373,6 @@ async def plan_of(router: RouterClient, envelope: Envelope, arguments: Collabora
                 expected=f"at most {MAX_TASK_BYTES}",
                 hint=SHARE_IT,
             )
-    return plan
 
 
 async def _must_be_registered(router: RouterClient, envelope: Envelope, named: Mapping[str, str]) -> None:
@@ -245,47 +397,42 @@ async def _must_be_registered(router: RouterClient, envelope: Envelope, named: M
         )
 
 
-def _step_problem(problem: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    match problem["type"]:
-        case "missing":
-            return f"{where}: missing"
-        case "extra_forbidden":
-            return f"{where}: a step has no such field"
-    was = repr(problem["input"])
-    was = was if len(was) <= 60 else was[:60] + "…"
-    if len(problem["loc"]) == 2:
-        return f"{where}: each step is an object, this was {was}"
-    return f"{where}: {problem['msg'].removeprefix('Input ')}, was {was}"
-
-
-def _step(step: StepArguments) -> Step:
-    return Step(
-        id=step.id,
-        task=step.task,
-        agent=step.agent or "",
-        capabilities=tuple(step.capabilities or ()),
-        depends_on=tuple(dict.fromkeys(step.depends_on or ())),
+async def _planner(router: RouterClient, envelope: Envelope, arguments: CollaborationArguments) -> Planner | None:
+    """Who is asked for a plan: the best fitting agent that is online and offers it; None when there is none."""
+    me = envelope.principal
+    able = await router.agents(
+        me, envelope.traceparent, capabilities=[PLANNING], query=arguments.task, online_only=True, limit=MAX_CANDIDATES
+    )
+    who = next((agent.agent for agent in able.agents if agent.agent != me.agent and agent.offers(PLANNING)), None)
+    if who is None:
+        return None
+    # The best fitting ones, of those that may be named.
+    found = await router.agents(me, envelope.traceparent, query=arguments.task, limit=MAX_CANDIDATES)
+    wanted = set(arguments.agents or found.names) - {me.agent}
+    known = [agent for agent in found.agents if agent.agent in wanted]
+    names = tuple(dict.fromkeys([*(agent.agent for agent in known), *sorted(wanted)]))
+    return Planner(
+        agent=who,
+        agents=names,
+        roster=roster(Agents(tuple(known), len(known)), me.agent),
+        on_failure=arguments.on_failure or ("quorum" if arguments.quorum else "fail_fast"),
     )
 
 
-async def _fitting(router: RouterClient, envelope: Envelope, task: str) -> list[str]:
-    """The agents to ask when none is named: those that fit best, and guests only where there are not enough others."""
+async def _fitting(router: RouterClient, envelope: Envelope, task: str, members: Sequence[str]) -> list[str]:
+    """The agents to ask when none is named: those that fit best, of a room's members if it is for a room, and guests
+    only where there are not enough others."""
     me = envelope.principal
     found = await router.agents(me, envelope.traceparent, query=task, online_only=True, limit=MAX_CANDIDATES)
     others = [agent.agent for agent in found.agents if agent.agent != me.agent and agent.online]
+    others = [name for name in others if name in members] or others
     if others:
-        return sorted(others, key=_is_guest)[:MAX_CHOSEN]
+        return sorted(others, key=is_guest)[:MAX_CHOSEN]
     known = await router.agents(me, envelope.traceparent, query=task, limit=10)
-    away = [name for name in known.names if name != me.agent and not _is_guest(name)]
+    away = [name for name in known.names if name != me.agent and not is_guest(name)]
     raise NotFound(
         "no other agent is online that could take part",
         hint=f"offline are: {', '.join(away)}; named in `agents` they get their part when they are back"
         if away
         else "nobody else has registered yet: other agents join with register_agent",
     )
-
-
-def _is_guest(name: str) -> bool:
-    """Whether the gateway made the name, for one connection: when that is closed, nobody comes back under it."""
-    return name.startswith("guest-")

@@ -1,22 +1,22 @@
 """One collaboration that this worker has claimed, from wherever it stands to its end."""
 
 import asyncio
-import contextlib
-import datetime
 import logging
+from collections.abc import Coroutine
 from typing import Any, Literal
 
 from prometheus_client import Counter
 
-from aicp_common import subjects
 from aicp_common.cancellation import end
-from aicp_common.errors import AicpError, Conflict, NotFound
+from aicp_common.errors import Conflict, NotFound, Unavailable
 from aicp_common.logs import current_traceparent
 from aicp_common.tracing import span
-from aicp_common.waiting import Waiters
-from aicp_orchestrator.collaborations.handover import Progress, context_of, failure_of, message_of, result_of
-from aicp_orchestrator.collaborations.plan import Plan, Step, StepStatus, next_move
-from aicp_orchestrator.router_client import PASSING, Claim, Created, RouterClient, TaskView, hub
+from aicp_orchestrator.collaborations.handover import Progress, count, failure_of, result_of
+from aicp_orchestrator.collaborations.hands import RETRY_S, Hands, Surroundings, patiently
+from aicp_orchestrator.collaborations.plan import FINAL, Move, Plan, Step, StepStatus, next_move, unreachable
+from aicp_orchestrator.collaborations.planmaking import made_plan
+from aicp_orchestrator.collaborations.room_news import RoomNews
+from aicp_orchestrator.router_client import PASSING, Claim, TaskView, hub
 
 log = logging.getLogger(__name__)
 
@@ -27,79 +27,92 @@ COLLABORATIONS = Counter(
 )
 STEPS = Counter("aicp_collaboration_steps_total", "Steps that ended, by status.", ["status"])
 
-FOR_EVER_S = 10.0 * 365 * 86400
-
 GATHER_S = 0.25
 """Progress is told at most this often."""
 
-HEAD_START_S = 2.0
-"""How long before the whole a step's time ends, so that the parts which did complete can still be handed over."""
-
-RETRY_S = 0.5
-"""Between two tries while the router is away."""
+NOT_NEEDED = "it was not needed any more"
 
 
 class Lost(Exception):
     """This worker has the collaboration no more: it was cancelled, its time is over, or another worker has it."""
 
 
-class Stopping(Exception):
-    """This worker stops; another one takes the collaboration over when the lease lapses."""
-
-
 class Collaboration:
     """A collaboration while this worker runs it. Everything it knows, it can learn again from the router.
 
-    Each step is a task of the router under an idempotency key made of the collaboration and the step. A worker that
-    takes over makes the same tasks, and gets those that exist with whatever has become of them.
-
     When the whole is cancelled or its time is over, the router ends its steps; that wakes this worker, which then finds
     that it may neither make a step nor submit.
+
+    Args:
+        tenant: Whose.
+        claim: Of this worker.
+        plan: What is to be done.
+        around: Of this worker.
+        begun: Another worker may have worked on it before.
     """
 
-    def __init__(self, tenant: str, claim: Claim, plan: Plan, router: RouterClient, waiters: Waiters) -> None:
-        self._tenant = tenant
-        self._claim = claim
+    def __init__(self, tenant: str, claim: Claim, plan: Plan, around: Surroundings, *, begun: bool) -> None:
+        self.tenant = tenant
+        self.claim = claim
         self._plan = plan
-        self._router = router
-        self._waiters = waiters
+        self._around = around
+        self._router = around.router
+        self._begun = begun
         self._traceparent = plan.traceparent
-        self._progress = {step.id: Progress(agent=step.agent) for step in plan.steps}
+        self._progress: dict[str, Progress] = {}
         self._changed = asyncio.Event()
         self._telling = asyncio.Lock()
         self._told: dict[str, Any] = {}
         self._submitting = False
+        self._lost = asyncio.Event()
+        self._room = RoomNews(around.post, tenant, claim.task_id, claim.asker.agent, plan) if plan.room else None
+        self._telling_room: set[asyncio.Task[None]] = set()
+
+    def lose(self) -> None:
+        """The lease was found lost."""
+        self._lost.set()
 
     async def run(self) -> None:
-        """Run it until it has ended, or is lost, or this worker stops."""
+        """Run it until it has ended or is lost."""
         with span("orchestrator.collaboration", self._plan.traceparent, "consumer") as inner:
             self._traceparent = inner
             current_traceparent.set(inner)
-            lease = asyncio.create_task(self._keep_lease())
             work = asyncio.create_task(self._work())
+            news = asyncio.create_task(self._tell_news())
+            lost = asyncio.create_task(self._lost.wait())
             try:
-                await asyncio.wait({work, lease}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({work, news, lost}, return_when=asyncio.FIRST_COMPLETED)
                 if self._submitting:
-                    # The end that the lease has found may be the one that is being written.
+                    # That it is no longer held may be because of the end that is being written.
                     await asyncio.wait({work})
-                (work if work.done() else lease).result()
-            except Lost as lost:
+                for task in (work, news):
+                    if task.done():
+                        task.result()
+                if not work.done():
+                    raise Lost("it has ended, or its lease lapsed")
+            except Lost as why:
                 COLLABORATIONS.labels("lost").inc()
-                log.info("a collaboration is no longer this worker's: %s", lost, extra={"task": self._claim.task_id})
-            except Stopping:
-                pass
+                log.info("a collaboration is no longer this worker's: %s", why, extra={"task": self.claim.task_id})
+                await end({work, news})
+                await self._tell_room_of_lost()
             finally:
-                await end({work, lease})
+                await end({work, news, lost})
+                await end(self._telling_room)
 
     async def _work(self) -> None:
-        running: set[asyncio.Task[None]] = set()
+        hands = Hands(self.tenant, self.claim, self._around, self._traceparent, self._changed.set)
+        if self._begun:
+            await hands.take_stock()
+        if self._plan.planner is not None:
+            await self._record(await made_plan(self._plan, self._plan.planner, hands))
+        self._progress = {step.id: Progress(agent=step.agent) for step in self._plan.all_steps}
+        if self._room is not None:
+            self._tell_room(self._room.began(self._plan))
+        running: dict[asyncio.Task[None], str] = {}
         try:
             while True:
-                move = next_move(self._plan, {id: state.status for id, state in self._progress.items()})
-                for id in move.skip:
-                    self._set(id, "skipped", "a step that it needs did not complete")
-                for id in move.cancel:
-                    self._set(id, "cancelled", "another step ended the collaboration")
+                move = self._next_move()
+                await self._give_up(move, running, hands)
                 if move.outcome is not None:
                     self._changed.clear()
                     self._submitting = True
@@ -107,143 +120,124 @@ class Collaboration:
                     return
                 for step in move.start:
                     self._progress[step.id].status = "running"
-                    running.add(asyncio.create_task(self._run_step(step)))
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
+                    running[asyncio.create_task(self._run_step(step, hands))] = step.id
                 self._changed.set()
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    del running[task]
+                    task.result()
         finally:
             await end(running)
 
-    async def _run_step(self, step: Step) -> None:
-        """Make the step's task, or find it, and wait for its end."""
-        try:
-            created = await self._create(step)
-        except AicpError as error:
-            self._set(step.id, "failed", str(error))
-            return
-        if created.unroutable is not None:
-            self._set(step.id, "failed", f"no agent for it: {created.unroutable.reason}")
-            return
+    def _next_move(self) -> Move:
+        status: dict[str, StepStatus] = {id: state.status for id, state in self._progress.items()}
+        decided = (
+            self._plan.pattern == "vote"
+            and self._plan.closing is not None
+            and count(self._plan, self._progress).winner is not None
+        )
+        return next_move(self._plan, status, decided=decided)
+
+    async def _give_up(self, move: Move, running: dict[asyncio.Task[None], str], hands: Hands) -> None:
+        """Let go of what is not needed or cannot be done any more."""
+        lost = unreachable(self._plan.all_steps, {id: state.status for id, state in self._progress.items()})
+        for id in move.skip:
+            self._set(id, "skipped", "a step that it needs did not complete" if id in lost else NOT_NEEDED)
+        stopped = [task for task, id in running.items() if id in move.cancel]
+        for task in stopped:
+            del running[task]
+        await end(stopped)
+        for id in move.cancel:
+            self._set(id, "cancelled", NOT_NEEDED)
+            # The end of the whole ends all of its steps.
+            if move.outcome is None and self._progress[id].task_id:
+                await hands.call_off(self._progress[id].task_id)
+
+    async def _run_step(self, step: Step, hands: Hands) -> None:
         state = self._progress[step.id]
-        state.task_id = created.task_id
-        state.agent = created.agent or state.agent
+        await hands.run(self._plan, step, self._progress)
+        STEPS.labels(state.status).inc()
+        if self._room is not None:
+            self._tell_room(self._room.step_ended(step.id, state))
 
-        async def look() -> TaskView | None:
-            view = await self._router.task_if_reachable(hub(self._tenant), self._traceparent, created.task_id)
-            if view is None:
-                return None
-            state.agent = view.agent or state.agent
-            if state.question != view.question:
-                state.question = view.question
-                self._changed.set()
-            return view if view.ended else None
-
-        view = await self._waiters.until(subjects.task(self._tenant, created.task_id), look, FOR_EVER_S)
-        if view is None:
-            raise Stopping
-        match view.state:
-            case "completed":
-                state.result = view.result
-                self._set(step.id, "completed")
-            case "cancelled":
-                self._set(step.id, "cancelled", view.error.message if view.error else "it was cancelled")
-            case _:
-                self._set(step.id, "failed", _why(view))
-
-    async def _create(self, step: Step) -> Created:
-        fields: dict[str, Any] = {
-            "message": message_of(self._plan, step),
-            "parent": self._claim.task_id,
-            "step": step.id,
-            "idempotency_key": f"{self._claim.task_id}/{step.id}/1",
-            "deadline_s": self._step_deadline_s(),
-        }
-        if step.agent:
-            fields["agent"] = step.agent
-        if step.capabilities:
-            fields["target_capabilities"] = step.capabilities
-        context = context_of(self._plan, step, self._progress)
-        if context is not None:
-            fields["context"] = context
-        requester = self._claim.requester(self._tenant)
-        while True:
-            try:
-                return await self._router.create(requester, self._traceparent, fields)
-            except PASSING as error:
-                log.info("a step waits for the router: %s", error, extra={"task": self._claim.task_id})
-                await asyncio.sleep(RETRY_S)
-
-    def _step_deadline_s(self) -> float:
-        until = datetime.datetime.fromisoformat(self._claim.deadline)
-        left_s = (until - datetime.datetime.now(datetime.UTC)).total_seconds()
-        return max(1.0, left_s - min(HEAD_START_S, left_s * 0.2))
-
-    def _set(self, id: str, status: StepStatus, error: str = "") -> None:
+    def _set(self, id: str, status: StepStatus, error: str) -> None:
         state = self._progress[id]
-        state.status = status
-        state.error = error
-        state.question = ""
+        state.status, state.error, state.question = status, error, ""
         STEPS.labels(status).inc()
+
+    async def _record(self, plan: Plan) -> None:
+        """From now on this is the plan, for every worker."""
+        held = await patiently(lambda: self._router.record(self.tenant, self._traceparent, self.claim, plan))
+        if not held:
+            raise Lost("it has ended, or its lease lapsed, while its plan was made")
+        self._plan = plan
+
+    # What is told of it
 
     async def _submit(self, outcome: Literal["completed", "failed"]) -> None:
         result = (result_of if outcome == "completed" else failure_of)(self._plan, self._progress)
-        told = False
-        while True:
-            try:
-                if not told:
-                    # What is told last stays with the task: that it runs, or that a step asks, would be wrong by now.
-                    await self._tell()
-                    told = True
-                await self._router.submit(
-                    self._tenant,
-                    self._traceparent,
-                    self._claim.task_id,
-                    self._claim.attempt,
-                    status=outcome,
-                    result=result,
+        claim = self.claim
+        try:
+            # What is told last stays with the task: that it runs, or that a step asks, would be wrong by now.
+            await patiently(self._tell)
+            if self._room is not None:
+                # It is still this worker's. The room hears it before it is submitted: then whoever takes over from here
+                # tells it too, once.
+                self._tell_room(self._room.ended(outcome, result))
+                await asyncio.wait(self._telling_room)
+            await patiently(
+                lambda: self._router.submit(
+                    self.tenant, self._traceparent, claim.task_id, claim.attempt, status=outcome, result=result
                 )
-                COLLABORATIONS.labels(outcome).inc()
-                return
-            except PASSING:
-                await asyncio.sleep(RETRY_S)
-            except (Conflict, NotFound) as error:
-                raise Lost(str(error)) from error
+            )
+        except (Conflict, NotFound) as error:
+            raise Lost(str(error)) from error
+        COLLABORATIONS.labels(outcome).inc()
 
-    async def _keep_lease(self) -> None:
-        """Extend the lease, and say how far it is, regularly and when something has changed."""
+    def _tell_room(self, telling: Coroutine[Any, Any, None]) -> None:
+        # Beside the work, one after the other: a room that cannot be told holds nothing up but its own end.
+        self._telling_room.add(asyncio.create_task(telling))
+
+    async def _tell_room_of_lost(self) -> None:
+        """If it is lost because it was cancelled or its time is over, nobody else tells the room."""
+        if self._room is None:
+            return
+        await end(self._telling_room)
+        whole = await patiently(self._read_whole)
+        if whole.ended:
+            await self._room.ended(whole.state, {"reason": whole.error.message if whole.error else ""})
+
+    async def _read_whole(self) -> TaskView:
+        whole = await self._router.task_if_reachable(hub(self.tenant), self._traceparent, self.claim.task_id)
+        if whole is None:
+            raise Unavailable("the router is away")
+        return whole
+
+    async def _tell_news(self) -> None:
+        """Say how far it is when something has changed."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                # Not `wait_for`, which before Python 3.12 may lose a cancellation.
-                async with asyncio.timeout(self._claim.lease_s / 3):
-                    await self._changed.wait()
-                await asyncio.sleep(min(GATHER_S, self._claim.lease_s / 3))
+            await self._changed.wait()
+            await asyncio.sleep(GATHER_S)
             self._changed.clear()
             try:
                 await self._tell()
             except PASSING:
-                # Not a third of the lease later: the first try may have taken that long.
                 self._changed.set()
                 await asyncio.sleep(RETRY_S)
             except (Conflict, NotFound) as error:
                 raise Lost(str(error)) from error
 
     async def _tell(self) -> None:
-        """Extend the lease, with what is new."""
         # One after the other, so that what is older never arrives last.
         async with self._telling:
             news = {"progress": self._share(), "message": self._summary()}
-            await self._router.update(
-                self._tenant,
-                self._traceparent,
-                self._claim.task_id,
-                self._claim.attempt,
-                news if news != self._told else {},
-            )
+            if news == self._told and not self._submitting:
+                return
+            await self._router.update(self.tenant, self._traceparent, self.claim.task_id, self.claim.attempt, news)
             self._told = news
 
     def _share(self) -> float:
-        ended = sum(state.status not in ("waiting", "running") for state in self._progress.values())
+        ended = sum(state.status in FINAL for state in self._progress.values())
         return round(ended / len(self._progress), 3)
 
     def _summary(self) -> str:
@@ -258,10 +252,3 @@ class Collaboration:
             if state.question
         ]
         return "; ".join([text, *asking])[:4000]
-
-
-def _why(view: TaskView) -> str:
-    said = view.result if isinstance(view.result, str) else ""
-    if view.error is None:
-        return said or "it failed"
-    return f"{view.error.code}: {said or view.error.message}"

@@ -1,6 +1,7 @@
 """The tool of the orchestrator, and its result for those who hold the handle of a collaboration."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ import msgspec
 from aicp_common import subjects
 from aicp_common.current_call import current_call
 from aicp_common.envelope import Envelope
-from aicp_common.errors import DeadlineExceeded, Unavailable
+from aicp_common.errors import DeadlineExceeded, Forbidden, Unavailable
 from aicp_common.ids import new_id
 from aicp_common.mcptask import CreatedTask
 from aicp_common.news import News
@@ -21,6 +22,11 @@ from aicp_orchestrator.collaborations.request import MAX_DEADLINE_S, Collaborati
 from aicp_orchestrator.collaborations.standing import NOT_BEGUN, in_words
 from aicp_orchestrator.router_client import ORCHESTRATOR, Created, RouterClient, TaskView
 from aicp_orchestrator.settings import OrchestratorSettings
+
+ROOMS = "rooms:write"
+"""The scope without which nothing is said in rooms."""
+
+Members = Callable[[str, str, str], Awaitable[list[str]]]
 
 MARGIN_S = 4.0
 """Before the caller's deadline: time to answer with the task id, even if the router goes away now."""
@@ -36,8 +42,8 @@ class EndedArguments(Arguments):
     """As it was recorded with the task."""
 
 
-def declare_tools(service: Service[OrchestratorSettings], router: RouterClient) -> None:
-    """Declare the tools of the orchestrator."""
+def declare_tools(service: Service[OrchestratorSettings], router: RouterClient, members: Members) -> None:
+    """Declare the tool of collaborations. `members`: who is in a room, for tenant, room and one of them."""
 
     @service.tool(
         title="Work on a task with several agents",
@@ -48,15 +54,21 @@ def declare_tools(service: Service[OrchestratorSettings], router: RouterClient) 
     async def orchestrate_collaboration(
         envelope: Envelope, arguments: CollaborationArguments
     ) -> CollaborationResult | CreatedTask:
-        """Give one task to several agents: all at once (pattern parallel), one after the other (pipeline), or by a
-        plan of your own (steps with depends_on). Use it when a task needs several views, skills or stages; for one
-        agent use route_to_agent. It waits up to wait_s seconds; if the status is then "running", call get_task with
-        the task_id. With the status "input_required" the agent of a step asks you something: answer_task with that
-        step's task_id. When it has completed, combine the parts in the result yourself. It goes on when you disconnect,
-        until its deadline; cancel_task ends it and all of its steps.
+        """Give one task to several agents: all at once (pattern parallel), one after the other (pipeline), in rounds of
+        answers and critique (debate), by majority (vote), for each of many inputs (map_reduce), or by a plan of your
+        own (steps with depends_on). Use it when a task needs several views, skills or stages; for one agent use
+        route_to_agent. It waits up to wait_s seconds; if the status is then "running", call get_task with the task_id:
+        it shows every step. With the status "input_required" the agent of a step asks you something: answer_task with
+        that step's task_id. When it has completed, do as `instruction` in the result says. It goes on when you
+        disconnect, until its deadline; cancel_task ends it and all of its steps.
         """
         takes_handle = current_call().can("tasks")
-        plan = await plan_of(router, envelope, arguments)
+        in_room: list[str] = []
+        if arguments.room is not None:
+            if not envelope.principal.may(ROOMS):
+                raise Forbidden(f"room: needs the scope {ROOMS!r}, which {envelope.principal.agent!r} lacks")
+            in_room = await members(envelope.principal.tenant, arguments.room, envelope.principal.agent)
+        plan = await plan_of(router, envelope, arguments, in_room)
         created = await _create(
             router, envelope, _collaboration(plan, arguments, service.settings.collaboration_lease_s)
         )

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections import Counter
+from functools import partial
 
 import msgspec
 import nats.errors
@@ -14,14 +16,20 @@ from aicp_common.bus import Bus
 from aicp_common.cancellation import end
 from aicp_common.envelope import encode_json
 from aicp_common.errors import AicpError, Unavailable
-from aicp_common.waiting import Waiters
+from aicp_orchestrator.collaborations.hands import Surroundings, patiently
 from aicp_orchestrator.collaborations.plan import Plan
+from aicp_orchestrator.collaborations.room_news import Post
 from aicp_orchestrator.collaborations.runner import Collaboration
-from aicp_orchestrator.router_client import ORCHESTRATOR, Claim, RouterClient
+from aicp_orchestrator.collaborations.turnstile import Turnstile
+from aicp_orchestrator.collaborations.watch import Watch
+from aicp_orchestrator.router_client import MAX_AT_ONCE, ORCHESTRATOR, Claim, RouterClient
 
 log = logging.getLogger(__name__)
 
 RUNNING = Gauge("aicp_collaborations_running", "Collaborations that this worker runs now.")
+
+STEPS_AT_ONCE = 32
+"""Steps that this worker hands to the router at the same moment."""
 
 CLAIM_AT_ONCE = 20
 """The most that the router hands out in one call."""
@@ -45,11 +53,16 @@ class Worker:
     signal, a claim or a worker that gets lost costs time and nothing else.
     """
 
-    def __init__(self, router: RouterClient, bus: Bus, waiters: Waiters, max_collaborations: int) -> None:
+    def __init__(self, router: RouterClient, bus: Bus, watch: Watch, post: Post, max_collaborations: int) -> None:
         self._router = router
         self._bus = bus
-        self._waiters = waiters
+        self._around = Surroundings(router, watch, Turnstile(STEPS_AT_ONCE), post)
         self._max = max_collaborations
+        self._held: dict[str, Collaboration] = {}
+        """By task id."""
+        self._begins = asyncio.Event()
+        self._passed_over: set[str] = set()
+        """Tenants of which some requesters had enough here."""
         self._running: dict[asyncio.Task[None], HandedOver] = {}
         self._listening: Subscription | None = None
         self._stopping = False
@@ -67,7 +80,7 @@ class Worker:
     async def _on_handed_over(self, message: Msg) -> None:
         # One that is not taken, like a message that gets lost, stands still until its lease lapses.
         if len(self._running) < self._max and not self._stopping:
-            self._start(_decode_handed_over(message.data))
+            self._start(_decode_handed_over(message.data), begun=True)
 
     async def hand_over(self) -> None:
         """Stop what runs here, and let other workers go on with it at once."""
@@ -95,13 +108,53 @@ class Worker:
                 self._queued.discard(tenant)
                 while len(self._running) >= self._max:
                     await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-                await self._claim(tenant, min(CLAIM_AT_ONCE, self._max - len(self._running)))
+                # All of them may be one requester's, so never more than half of the places that are left.
+                await self._claim(tenant, min(CLAIM_AT_ONCE, (self._max - len(self._running) + 1) // 2))
         finally:
             await end(self._running)
 
+    def _has_enough(self, tenant: str) -> list[str]:
+        """The requesters of a tenant of whom this worker takes no more now: each has half of the places that the others
+        leave. So there is always a place for one more requester, and who is alone has half of all."""
+        running = Counter((what.tenant, what.claim.asker.agent) for what in self._running.values())
+        all_ = running.total()
+        return [
+            agent
+            for (of, agent), count in running.items()
+            if of == tenant and 2 * count >= max(2, self._max - (all_ - count))
+        ]
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        # There is a place again for those who were passed over.
+        for tenant in self._passed_over:
+            self._want(tenant)
+        self._passed_over.clear()
+
+    async def keep_leases(self) -> None:
+        """Extend the leases of all that runs here, for ever."""
+        while True:
+            if not self._held:
+                self._begins.clear()
+                await self._begins.wait()
+            await asyncio.sleep(min(held.claim.lease_s for held in self._held.values()) / 3)
+            for tenant in {held.tenant for held in self._held.values()}:
+                await self._keep(tenant)
+
+    async def _keep(self, tenant: str) -> None:
+        mine = [held.claim for held in self._held.values() if held.tenant == tenant]
+        for first in range(0, len(mine), MAX_AT_ONCE):
+            portion = mine[first : first + MAX_AT_ONCE]
+            for task_id in await patiently(partial(self._router.keep, tenant, portion)):
+                if (held := self._held.get(task_id)) is not None:
+                    held.lose()
+
     async def _claim(self, tenant: str, most: int) -> None:
+        enough = self._has_enough(tenant)
+        if enough:
+            self._passed_over.add(tenant)
         try:
-            claims = await self._router.claim(tenant, most)
+            claims = await self._router.claim(tenant, most, enough)
         except AicpError as error:
             log.warning("collaborations could not be claimed: %s", error)
             return
@@ -109,15 +162,15 @@ class Worker:
             if self._stopping:
                 await self._bus.publish(subjects.HANDED_OVER, encode_json(HandedOver(tenant, claim)))
             else:
-                self._start(HandedOver(tenant, claim))
+                self._start(HandedOver(tenant, claim), begun=claim.attempt > 1)
         if len(claims) == most:
             # There may be more. Other tenants come first.
             self._want(tenant)
 
-    def _start(self, what: HandedOver) -> None:
-        task = asyncio.create_task(self._run(what.tenant, what.claim))
+    def _start(self, what: HandedOver, *, begun: bool) -> None:
+        task = asyncio.create_task(self._run(what.tenant, what.claim, begun=begun))
         self._running[task] = what
-        task.add_done_callback(self._running.pop)
+        task.add_done_callback(self._ended)
 
     def _want(self, tenant: str) -> None:
         if self._stopping:
@@ -126,7 +179,7 @@ class Worker:
             self._queued.add(tenant)
             self._tenants.put_nowait(tenant)
 
-    async def _run(self, tenant: str, claim: Claim) -> None:
+    async def _run(self, tenant: str, claim: Claim, *, begun: bool) -> None:
         with RUNNING.track_inprogress():
             try:
                 if claim.kind != "collaboration":
@@ -138,7 +191,13 @@ class Worker:
                     log.error("a plan cannot be read: %s", error, extra={"task": claim.task_id})
                     await self._refuse(tenant, claim, f"the plan cannot be read: {error}")
                     return
-                await Collaboration(tenant, claim, plan, self._router, self._waiters).run()
+                held = self._held[claim.task_id] = Collaboration(tenant, claim, plan, self._around, begun=begun)
+                self._begins.set()
+                try:
+                    await held.run()
+                finally:
+                    if self._held.get(claim.task_id) is held:
+                        del self._held[claim.task_id]
             except Exception:
                 # Its lease lapses, and it is tried again, here or elsewhere, until its attempts are used up.
                 log.exception("a collaboration could not be run", extra={"task": claim.task_id})

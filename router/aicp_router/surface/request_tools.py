@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from aicp_common import subjects
 from aicp_common.current_call import current_call
@@ -24,21 +24,17 @@ from aicp_router.surface.standing import in_words
 from aicp_router.surface.view import introduced, view_of
 from aicp_router.tasks import request_scripts, task_scripts
 from aicp_router.tasks.arguments import (
-    MAX_RESULT_BYTES,
-    AgentName,
     OrderArguments,
     TaskId,
     WaitS,
-    bounded_json,
     context_of,
     lowered,
 )
-from aicp_router.tasks.choice import Nearest, Why
 from aicp_router.tasks.delivery import Reader
-from aicp_router.tasks.dispatch import CLAIMED, ORCHESTRATOR, Dispatch, Opened, Order, idempotency_of
+from aicp_router.tasks.dispatch import CLAIMED, Dispatch, Opened, Order, idempotency_of
 from aicp_router.tasks.inbox import has_reached
 from aicp_router.tasks.metrics import TASKS
-from aicp_router.tasks.record import ENDED, ID_STEM, Kind, Record, State, TaskView, no_such_task
+from aicp_router.tasks.record import ENDED, ID_STEM, Record, State, TaskView, no_such_task
 
 DEFAULT_WAIT_S = 20.0
 """How long route_to_agent waits for an agent that is online, when it is not told."""
@@ -115,39 +111,8 @@ class RateResult(Result):
     next: str
 
 
-class CreateArguments(OrderArguments):
-    """For the method `create_task`: what other services of the hub open tasks with."""
-
-    kind: Kind = "task"
-    agent: AgentName | None = None
-    input: Any = None
-    exclude_agents: list[AgentName] | None = Field(None, max_length=100)
-    parent: TaskId | None = None
-    step: str | None = Field(None, min_length=1, max_length=64)
-    lease_s: float | None = Field(None, ge=0.2, le=3600)
-
-
-class Unroutable(BaseModel):
-    """Why no task was made, and who came near."""
-
-    reason: str
-    nearest: list[Nearest]
-
-
-class CreateResult(BaseModel):
-    """Of `create_task`."""
-
-    created: bool
-    task_id: str | None = None
-    state: str | None = None
-    agent: str | None = None
-    status: Literal["routed", "queued"] | None = None
-    why: Why | None = None
-    unroutable: Unroutable | None = None
-
-
 def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
-    """Declare the tools of those who ask, and the method of services that ask."""
+    """Declare the tools of those who ask."""
     waiters = service.waiters
     registry = dispatch.registry
     reader = Reader(service.bus)
@@ -261,7 +226,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         """What becomes of `order`, as far as can be told within the time that was given."""
         who, takes_handle, keys = envelope.principal, current_call().can("tasks"), order.keys
         opened = await dispatch.open(envelope, order)
-        _count(opened)
+        count_opened(opened)
         if not opened.task_id:
             return routed(order, opened, None)
         wait_s = asked.wait_s
@@ -381,43 +346,8 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
                 raise Conflict(f"no agent worked on the task {asked.task_id}", hint="there is nobody to rate")
         return RateResult(task_id=asked.task_id, agent=agent, score=asked.score, next="nothing more to do")
 
-    @service.method(CreateArguments)
-    async def create_task(envelope: Envelope, asked: CreateArguments) -> CreateResult:
-        """Open a task in the name of the envelope's principal, for another service of the hub."""
-        inline, keys = context_of(asked.context)
-        agent = asked.agent or (ORCHESTRATOR if asked.kind == "collaboration" else "")
-        order = Order(
-            message=asked.message,
-            capabilities=asked.target_capabilities or (),
-            agent=agent,
-            context=inline,
-            keys=keys,
-            priority=asked.priority,
-            deadline_s=asked.deadline_s,
-            kind=asked.kind,
-            input="" if asked.input is None else bounded_json("input", asked.input, MAX_RESULT_BYTES),
-            excluded=asked.exclude_agents or (),
-            parent=asked.parent or "",
-            step=asked.step or "",
-            lease_s=asked.lease_s,
-            idempotency=idempotency_of(envelope.principal.agent, "create_task", asked.idempotency_key),
-            may_name_itself=True,
-        )
-        opened = await dispatch.open(envelope, order)
-        _count(opened)
-        if not opened.task_id:
-            return CreateResult(created=False, unroutable=Unroutable(reason=opened.reason, nearest=opened.nearest))
-        return CreateResult(
-            created=opened.created,
-            task_id=opened.task_id,
-            state=opened.state,
-            agent=opened.agent or None,
-            status="routed" if opened.online else "queued",
-            why=opened.why,
-        )
 
-
-def _count(opened: Opened) -> None:
+def count_opened(opened: Opened) -> None:
     """Count what became of an order; one whose key stands for a task was counted when that was made."""
     if opened.created or not opened.task_id:
         TASKS.of("created" if opened.created else "unroutable").value += 1

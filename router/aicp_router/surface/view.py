@@ -5,6 +5,7 @@ from aicp_router.surface.route_result import JUDGE, next_of
 from aicp_router.tasks.dispatch import Dispatch
 from aicp_router.tasks.inbox import has_reached, is_here
 from aicp_router.tasks.record import Asking, Record, TaskView, at, shown
+from aicp_router.tasks.steps import read_steps, step_views
 
 _SHOWN_CHARS = 200
 """Of a question where it stands beside others in a sentence."""
@@ -15,7 +16,10 @@ async def view_of(dispatch: Dispatch, who: Principal, record: Record) -> TaskVie
     reached = await has_reached(dispatch, who, record)
     works = record.state == "working" and record.agent != who.agent
     away = works and not await is_here(dispatch, who, record.agent)
-    return record.view(who, next_step(record, who, reached=reached, away=away), reached=reached)
+    steps = None
+    if record.kind == "collaboration" and record.owned_by(who):
+        steps = step_views(record, await read_steps(dispatch.redis, who.tenant, parent=record.task_id))
+    return record.view(who, next_step(record, who, reached=reached, away=away), reached=reached, steps=steps)
 
 
 def next_step(record: Record, who: Principal, *, reached: bool, away: bool) -> str:

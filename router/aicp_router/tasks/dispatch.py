@@ -33,8 +33,9 @@ CLAIMED = "claimed "
 ORCHESTRATOR = "orchestrator"
 """The hub's own worker: it needs no profile, takes work from everybody and as much as there is."""
 
-COLLABORATION_ATTEMPTS = 10
-"""An orchestrator that is restarted loses its leases; a long collaboration must outlive a few updates of the hub."""
+COLLABORATION_ATTEMPTS = 1_000
+"""An orchestrator that is killed loses its leases. That is no fault of the collaborations: only one that kills its
+worker each time is given up, some hours later."""
 
 _TRIES = 8
 """Among how many agents the script that writes a task chooses."""

@@ -8,7 +8,7 @@ from aicp_common.service import Service
 from aicp_common.tool import Arguments
 from aicp_router.clock import now_ms
 from aicp_router.settings import RouterSettings
-from aicp_router.tasks import holding, inbox_scripts
+from aicp_router.tasks import holding, inbox_scripts, notes
 from aicp_router.tasks.dispatch import Dispatch
 from aicp_router.tasks.holding import Desk
 from aicp_router.tasks.inbox_scripts import Waiting
@@ -86,20 +86,25 @@ async def is_here(dispatch: Dispatch, who: Principal, agent: str) -> bool:
 def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
     """Declare what gateways ask."""
 
+    notes.declare(service)
+
     @service.method(HintArguments)
     async def inbox_hint(envelope: Envelope, asked: HintArguments) -> Hint:
-        """What the caller is to be told of its inbox."""
+        """What the caller is to be told of its inbox, and of rooms."""
         who = envelope.principal
         if who.agent in RESERVED_AGENTS or not who.may(SCOPE):
             return Hint(text="")
         found = await inbox_scripts.tell(dispatch.redis, who.tenant, who.agent, anyway=asked.greeting)
-        if found.count and envelope.remaining_s() <= 0:
+        noted = await notes.take(dispatch.redis, who.tenant, who.agent) if who.may(notes.SCOPE) else []
+        if (found.count or noted) and envelope.remaining_s() <= 0:
             # Nobody waits for it any more; it is asked for again.
             await inbox_scripts.untell(dispatch.redis, who.tenant, who.agent, found)
+            await notes.put_back(dispatch.redis, who.tenant, who.agent, noted)
             return Hint(text="")
         if not asked.greeting:
-            return Hint(text=hint(found))
-        return Hint(text=greeting(found, await holding.desk(dispatch.redis, who.tenant, who.agent)))
+            return Hint(text="\n".join(filter(None, (hint(found), notes.line(noted)))))
+        held = await holding.desk(dispatch.redis, who.tenant, who.agent)
+        return Hint(text=" ".join(filter(None, (greeting(found, held), notes.greeting(noted)))))
 
 
 def _named(found: Waiting) -> str:

@@ -182,6 +182,10 @@ local function finish(id, agent, now, state, code, text, retention_ms)
   redis.call('HSET', t, 'state', state, 'updated_ms', int(now), 'ended_ms', int(now))
   if code ~= '' then redis.call('HSET', t, 'error_code', code, 'error', text) end
   if redis.call('EXISTS', t .. ':children') == 1 then redis.call('ZADD', prefix .. ':orphans', now, id) end
+  -- A step is kept for as long as the whole may need its result.
+  local parent = redis.call('HGET', t, 'parent') or ''
+  local until_ms = parent ~= '' and redis.call('HGET', task(parent), 'deadline_ms')
+  if until_ms then retention_ms = int(math.max(0, until_ms - now) + retention_ms) end
   for _, k in ipairs({t, t .. ':history', t .. ':dialog', t .. ':children', t .. ':asking'}) do
     redis.call('PEXPIRE', k, retention_ms)
   end

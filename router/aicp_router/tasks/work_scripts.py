@@ -1,6 +1,6 @@
 """What those who work change of tasks, each change one Lua script: claiming them, reporting, submitting."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -18,8 +18,11 @@ local waiting = redis.call('ZCARD', queue)
 return {redis.call('HGETALL', t), redis.call('LRANGE', t .. ':dialog', 0, -1), waiting, id, registered, from}
 """
 
+PASSED_OVER = 2_000
+"""Tasks in a queue that are looked at by a claim that passes over some requesters."""
+
 _CLAIM = task_script(
-    ["agent", "unlimited", "default_slots", "traceparent"],
+    ["agent", "unlimited", "default_slots", "traceparent", "not_from"],
     """
 -- Whether what waits for another agent may be taken by this one. A profile is JSON that the router wrote.
 local function may_take(f)
@@ -36,7 +39,9 @@ local queue, working, now = prefix .. ':queue:' .. agent, prefix .. ':working:' 
 local slots = redis.call('HGET', prefix .. ':slots', agent)
 local registered = slots and 1 or 0
 local full = unlimited == '0' and redis.call('SCARD', working) >= tonumber(slots or default_slots)
-local gone, left, mine, score, record = {}, redis.call('ZRANGE', queue, 0, 31, 'WITHSCORES'), '', nil, nil
+-- Who passes over some looks further.
+local far = not_from ~= '' and PASSED_OVER or 31
+local gone, left, mine, score, record = {}, redis.call('ZRANGE', queue, 0, far, 'WITHSCORES'), '', nil, nil
 local read = {'state', 'agent', 'answered', 'deadline_ms', 'lease_ms', 'attempt', 'holders', 'offered', 'named',
   'excluded', 'requester'}
 for n = 1, #left, 2 do
@@ -53,7 +58,8 @@ for n = 1, #left, 2 do
     local from = ''
     RECORD
   elseif f[1] == 'submitted' and f[2] == agent then
-    if not full and tonumber(f[4]) > now then
+    local passed = not_from ~= '' and string.find(not_from, ' ' .. f[11] .. ' ', 1, true)
+    if not full and not passed and tonumber(f[4]) > now then
       mine, score, record = id, tonumber(left[n + 1]), f
       break
     end
@@ -104,7 +110,7 @@ if #gone > 0 then
   count(agent)
 end
 return {{}, {}, #left < 64 and #left / 2 - #gone or redis.call('ZCARD', queue), full and 'full' or '', registered, ''}
-""".replace("RECORD", "do " + _RECORD.strip() + " end"),
+""".replace("RECORD", "do " + _RECORD.strip() + " end").replace("PASSED_OVER", str(PASSED_OVER)),
 )
 
 
@@ -127,10 +133,18 @@ class Claim:
 
 
 async def claim(
-    redis: Redis, tenant: str, *, agent: str, unlimited: bool, default_slots: int, traceparent: str
+    redis: Redis,
+    tenant: str,
+    *,
+    agent: str,
+    unlimited: bool,
+    default_slots: int,
+    traceparent: str,
+    not_from: Sequence[str] = (),
 ) -> Claim:
     """Give `agent` the first task of its queue and of what is offered to it: a new one as its next attempt, an answered
-    one, which only its own queue can hold, as the same attempt and before everything else."""
+    one, which only its own queue can hold, as the same attempt and before everything else. New ones of the requesters
+    `not_from` are passed over."""
     fields, dialog, waiting, rest, registered, relieved = cast(
         "tuple[list[str], list[str], int, str, int, str]",
         await _CLAIM(
@@ -140,6 +154,7 @@ async def claim(
             unlimited=int(unlimited),
             default_slots=default_slots,
             traceparent=traceparent,
+            not_from=f" {' '.join(not_from)} " if not_from else "",
         ),
     )
     return Claim(
