@@ -84,9 +84,9 @@ async def test_news_are_the_messages_after_a_number_and_who_may_hear_of_them_now
     await circle.open("launch", "alice", "bob")
     await circle.post("launch", "alice", "hello", mentions=["bob"])
     found = await news(circle, 3)
-    assert (found["after"], sorted(found["for"]), "more" in found) == (4, ["alice", "bob"], False)
+    assert (found["after"], sorted(found["for"]), found["more"]) == (4, ["alice", "bob"], False)
     assert found["news"] == (await circle.read("launch", "bob", after=3))["messages"]
-    assert await news(circle, 4) == {"after": 4, "for": found["for"], "news": []}
+    assert await news(circle, 4) == {"after": 4, "for": found["for"], "news": [], "more": False}
     await circle.tool("alice", "leave_room", room="launch", agent="bob")
     assert (await news(circle, 4))["for"] == ["alice"], "who is out hears not even of that"
 
@@ -98,7 +98,7 @@ async def test_news_come_a_hundred_at_a_time_and_256_kib(circle: Circle) -> None
     found = await news(circle, 0)
     assert (found["after"], len(found["news"]), found["more"]) == (100, 100, True)
     found = await news(circle, 100)
-    assert (found["after"], len(found["news"]), "more" in found) == (121, 21, False)
+    assert (found["after"], len(found["news"]), found["more"]) == (121, 21, False)
     text = "\u3042" * 10_000
     for _ in range(30):
         await circle.post("launch", "alice", text)
@@ -114,7 +114,7 @@ async def test_a_closed_room_tells_of_its_end_and_one_that_is_gone_has_no_news(c
     await circle.tool("alice", "close_room", room="launch")
     found = await news(circle, 3)
     assert ([message["kind"] for message in found["news"]], sorted(found["for"])) == (["closed"], ["alice", "bob"])
-    assert await news(circle, 7, room="nothing") == {"after": 7, "for": [], "news": []}
+    assert await news(circle, 7, room="nothing") == {"after": 7, "for": [], "news": [], "more": False}
 
 
 async def test_news_of_a_new_room_of_the_same_name_begin_at_its_beginning(circle: Circle) -> None:
