@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from aicp_common import subjects
@@ -20,6 +21,8 @@ from aicp_orchestrator.router_client import RouterClient
 from aicp_orchestrator.settings import OrchestratorSettings
 
 log = logging.getLogger(__name__)
+
+POSTED = Counter("aicp_room_messages_total", "Messages posted in rooms by this worker, by kind.", ["kind"])
 
 READ_SCOPE = "rooms:read"
 WRITE_SCOPE = "rooms:write"
@@ -67,6 +70,7 @@ class House:
             idempotency_key=key,
             bounds=self.bounds,
         )
+        POSTED.labels("collaboration").inc()
         self.say_changed(tenant, room)
 
     async def members(self, tenant: str, room: str, agent: str) -> list[str]:

@@ -16,7 +16,7 @@ from aicp_orchestrator.rooms.arguments import (
     all_shown,
     listed,
 )
-from aicp_orchestrator.rooms.house import READ_SCOPE, WRITE_SCOPE, House
+from aicp_orchestrator.rooms.house import POSTED, READ_SCOPE, WRITE_SCOPE, House
 from aicp_orchestrator.rooms.posting import post
 from aicp_orchestrator.rooms.reading import Page
 
@@ -74,6 +74,7 @@ class Talk:
             idempotency_key=given.idempotency_key or "",
         )
         if not posted.repeated:
+            POSTED.labels("message").inc()
             house.say_changed(me.tenant, given.room)
             house.say_mentioned(envelope, given.room, mentions)
         return PostMessageResult(
