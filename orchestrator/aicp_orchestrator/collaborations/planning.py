@@ -18,6 +18,9 @@ PLANNING = "planning"
 MAX_TRIES = 3
 """How often the planner may make a plan that can be run."""
 
+PLAN_S = 600.0
+"""How long the planner may take for one plan, so that one that does not look into its inbox holds nothing up for long."""
+
 _ASK = """\
 Make a plan for this task. Other agents will carry it out, each step as a task of its own; you are asked for the plan \
 only.
@@ -65,7 +68,12 @@ def plan_step(plan: Plan, planner: Planner, reason: str) -> Step:
         reason: Why the one before was refused; empty for the first.
     """
     task = _ASK.format(task=plan.task, most=MAX_STEPS, example=STEPS_EXAMPLE, roster=planner.roster)
-    return Step(id=PLAN_STEP, agent=planner.agent, task=task + (_AGAIN.format(reason=reason) if reason else ""))
+    return Step(
+        id=PLAN_STEP,
+        agent=planner.agent,
+        task=task + (_AGAIN.format(reason=reason) if reason else ""),
+        timeout_s=PLAN_S,
+    )
 
 
 def steps_of(result: Any, planner: Planner) -> tuple[Step, ...]:

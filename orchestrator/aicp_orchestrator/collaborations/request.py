@@ -198,7 +198,7 @@ async def plan_of(
         raise InvalidArgument(
             f"quorum: {plan.quorum} of {len(plan.targets)} results", expected=f"at most {len(plan.targets)}"
         )
-    _check_plan(plan)
+    check_plan(plan)
     return plan
 
 
@@ -354,8 +354,9 @@ def _as_closing(closing: Step, arguments: CollaborationArguments) -> Step:
     return msgspec.structs.replace(closing, timeout_s=timeout_s, retries=retries)
 
 
-def _check_plan(plan: Plan) -> None:
-    """
+def check_plan(plan: Plan) -> None:
+    """Check the size of a plan.
+
     Raises:
         InvalidArgument: it, or what one of its agents is told, is too large.
     """

@@ -104,7 +104,9 @@ class Collaboration:
         if self._begun:
             await hands.take_stock()
         if self._plan.planner is not None:
-            await self._record(await made_plan(self._plan, self._plan.planner, hands))
+            planner = self._plan.planner
+            self._progress = {PLAN_STEP: Progress(agent=planner.agent, status="running")}
+            await self._record(await made_plan(self._plan, planner, hands, self._progress))
         self._progress = {step.id: Progress(agent=step.agent) for step in self._plan.all_steps}
         if self._room is not None:
             self._tell_room(self._room.began(self._plan))

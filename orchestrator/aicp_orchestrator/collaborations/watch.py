@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from aicp_common import subjects
+from aicp_common.cancellation import end
 from aicp_common.errors import AicpError
 from aicp_orchestrator.router_client import ENDED, MAX_AT_ONCE, PASSING, RouterClient, StepTask
 
@@ -83,10 +84,14 @@ class Watch:
 
     async def run(self) -> None:
         """Read for ever."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._sweep())
-            for _ in range(AT_ONCE):
-                group.create_task(self._serve())
+        loops = [asyncio.create_task(self._sweep()), *(asyncio.create_task(self._serve()) for _ in range(AT_ONCE))]
+        try:
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for loop in done:
+                loop.result()
+        finally:
+            # A task group would cancel each of them once, which is not enough.
+            await end(loops)
 
     async def _serve(self) -> None:
         while True:

@@ -66,6 +66,8 @@ class ReceiveResult(Result):
     rooms: list[str] | None = Field(None, description="When nothing came: where you are invited or mentioned.")
     rooms: list[str] | None = Field(None, description="When nothing came: where you are invited or mentioned.")
     rooms: list[str] | None = Field(None, description="When nothing came: where you are invited or mentioned.")
+    rooms: list[str] | None = Field(None, description="When nothing came: where you are invited or mentioned.")
+    rooms: list[str] | None = Field(None, description="When nothing came: where you are invited or mentioned.")
     next: str = Field(description="What you can do now.")
 
 
@@ -186,6 +188,36 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         if not claims.records:
             return await with_notes(envelope, result)
         return Delivery(result, claims.records[0].fields["traceparent"], claims.give_back)
+
+    async def with_notes(envelope: Envelope, result: ReceiveResult) -> ReceiveResult | Delivery[ReceiveResult]:
+        """A result that brings nothing, with what its reader is to be told of rooms: it may call no other tool."""
+        who = envelope.principal
+        if who.agent in RESERVED_AGENTS or not who.may(notes.SCOPE):
+            return result
+        found = await notes.take(dispatch.redis, who.tenant, who.agent)
+        if not found:
+            return result
+        result.rooms = [note.words for note in found]
+
+        async def put_back() -> None:
+            await notes.put_back(dispatch.redis, who.tenant, who.agent, found)
+
+        return Delivery(result, envelope.traceparent, put_back)
+
+    async def with_notes(envelope: Envelope, result: ReceiveResult) -> ReceiveResult | Delivery[ReceiveResult]:
+        """A result that brings nothing, with what its reader is to be told of rooms: it may call no other tool."""
+        who = envelope.principal
+        if who.agent in RESERVED_AGENTS or not who.may(notes.SCOPE):
+            return result
+        found = await notes.take(dispatch.redis, who.tenant, who.agent)
+        if not found:
+            return result
+        result.rooms = [note.words for note in found]
+
+        async def put_back() -> None:
+            await notes.put_back(dispatch.redis, who.tenant, who.agent, found)
+
+        return Delivery(result, envelope.traceparent, put_back)
 
     async def with_notes(envelope: Envelope, result: ReceiveResult) -> ReceiveResult | Delivery[ReceiveResult]:
         """A result that brings nothing, with what its reader is to be told of rooms: it may call no other tool."""
