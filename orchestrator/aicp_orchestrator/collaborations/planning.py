@@ -19,7 +19,7 @@ MAX_TRIES = 3
 """How often the planner may make a plan that can be run."""
 
 PLAN_S = 600.0
-"""How long the planner may take for one plan, so that one that does not look into its inbox holds nothing up for long."""
+"""How long the planner may take for one plan: one that does not look into its inbox holds nothing up for long."""
 
 _ASK = """\
 Make a plan for this task. Other agents will carry it out, each step as a task of its own; you are asked for the plan \

@@ -13,7 +13,7 @@ from aicp_common.logs import current_traceparent
 from aicp_common.tracing import span
 from aicp_orchestrator.collaborations.handover import Progress, count, failure_of, result_of
 from aicp_orchestrator.collaborations.hands import RETRY_S, Hands, Surroundings, patiently
-from aicp_orchestrator.collaborations.plan import FINAL, Move, Plan, Step, StepStatus, next_move, unreachable
+from aicp_orchestrator.collaborations.plan import FINAL, PLAN_STEP, Move, Plan, Step, StepStatus, next_move, unreachable
 from aicp_orchestrator.collaborations.planmaking import made_plan
 from aicp_orchestrator.collaborations.room_news import RoomNews
 from aicp_orchestrator.router_client import PASSING, Claim, TaskView, hub
