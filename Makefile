@@ -195,6 +195,12 @@ chaos: $(VENV)/.dev ## Kill parts of a hub at work: make chaos CHAOS_TASKS=20000
 archive-campaign: $(VENV)/.dev ## Archive events while PostgreSQL is stopped and workers are killed: ARCHIVE_EVENTS=100000
 	@ARCHIVE_EVENTS=$(or $(ARCHIVE_EVENTS),100000) $(BIN)/python -m pytest -s tests/statehub/test_archive_campaign.py $(ARGS)
 
+.PHONY: collaboration-campaign
+collaboration-campaign: $(VENV)/.dev ## Run collaborations while every part of a hub is killed: COLLABORATIONS=200
+	@COLLABORATIONS=$(or $(COLLABORATIONS),200) COLLABORATION_SECONDS=$(or $(COLLABORATION_SECONDS),80) \
+	  PLAN_EXAMPLES=$(or $(PLAN_EXAMPLES),300) \
+	  $(BIN)/python -m pytest -s tests/orchestrator/test_collaboration_campaign.py tests/orchestrator/test_random_plans.py $(ARGS)
+
 .PHONY: bench-routing
 bench-routing: $(VENV)/.dev ## Measure who is chosen, and how fast: make bench-routing DATA=FOLDER ARGS=--write
 	@$(BIN)/python -m bench_routing $(if $(DATA),--data $(DATA)) $(ARGS)

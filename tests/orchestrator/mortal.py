@@ -65,6 +65,18 @@ class InnerWorker:
         assert self._worker is not None
         self._leases = asyncio.create_task(self._worker.keep_leases())
 
+    @property
+    def running(self) -> int:
+        """How many collaborations it runs, or believes to run."""
+        assert self._worker is not None
+        return len(self._worker._running)
+
+    async def idle(self) -> None:
+        """Wait until it runs nothing any more."""
+        assert self._worker is not None
+        while self._worker._running:
+            await asyncio.wait(self._worker._running)
+
     async def die(self) -> None:
         """Its connection first, so that it says nothing of its end."""
         assert self._leases is not None

@@ -142,12 +142,13 @@ class Worker:
                 await self._keep(tenant)
 
     async def _keep(self, tenant: str) -> None:
-        mine = [held.claim for held in self._held.values() if held.tenant == tenant]
+        mine = [held for held in self._held.values() if held.tenant == tenant]
         for first in range(0, len(mine), MAX_AT_ONCE):
-            portion = mine[first : first + MAX_AT_ONCE]
-            for task_id in await patiently(partial(self._router.keep, tenant, portion)):
-                if (held := self._held.get(task_id)) is not None:
-                    held.lose()
+            portion = {held.claim.task_id: held for held in mine[first : first + MAX_AT_ONCE]}
+            claims = [held.claim for held in portion.values()]
+            for task_id in await patiently(partial(self._router.keep, tenant, claims)):
+                # This one and no other: it may have been claimed again meanwhile.
+                portion[task_id].lose()
 
     async def _claim(self, tenant: str, most: int) -> None:
         enough = self._has_enough(tenant)
@@ -168,7 +169,9 @@ class Worker:
             self._want(tenant)
 
     def _start(self, what: HandedOver, *, begun: bool) -> None:
-        task = asyncio.create_task(self._run(what.tenant, what.claim, begun=begun))
+        # What this worker has lost without having heard of it, it may get back.
+        lost = [task for task, other in self._running.items() if other.claim.task_id == what.claim.task_id]
+        task = asyncio.create_task(self._run(what.tenant, what.claim, lost, begun=begun))
         self._running[task] = what
         task.add_done_callback(self._ended)
 
@@ -179,7 +182,8 @@ class Worker:
             self._queued.add(tenant)
             self._tenants.put_nowait(tenant)
 
-    async def _run(self, tenant: str, claim: Claim, *, begun: bool) -> None:
+    async def _run(self, tenant: str, claim: Claim, lost: list[asyncio.Task[None]], *, begun: bool) -> None:
+        await end(lost)
         with RUNNING.track_inprogress():
             try:
                 if claim.kind != "collaboration":
