@@ -16,10 +16,18 @@ async def end(tasks: "Iterable[asyncio.Future[Any]]") -> None:
     """
     everything = list(tasks)
     pending = {task for task in everything if not task.done()}
+    cut_off: asyncio.CancelledError | None = None
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=AGAIN_S)
+        try:
+            _, pending = await asyncio.wait(pending, timeout=AGAIN_S)
+        except asyncio.CancelledError as error:
+            # Whoever ends this one waits for it, and it leaves nothing behind.
+            cut_off = error
+            pending = {task for task in pending if not task.done()}
     for task in everything:
         if not task.cancelled():
             task.exception()  # Looked at, so that asyncio does not report it as never retrieved.
+    if cut_off is not None:
+        raise cut_off

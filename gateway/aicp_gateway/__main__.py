@@ -54,6 +54,7 @@ class Gateway:
         catalogue = Catalogue()
         self.inboxes = Inboxes(service.bus, catalogue)
         """What is known of the agents' inboxes."""
+        presence = Presence(service.bus, service.instance)
         self._hub = Hub(
             settings=settings,
             bus=service.bus,
@@ -61,9 +62,9 @@ class Gateway:
             identity=Identity(settings),
             sessions=Sessions(service.redis, service.bus, settings.session_ttl_s),
             watches=Watches(service.bus),
-            presence=Presence(service.bus, service.instance),
+            presence=presence,
             dispatch_websocket=Dispatch(service.bus, "websocket", self.inboxes),
-            dispatch_http=Dispatch(service.bus, "http", self.inboxes),
+            dispatch_http=Dispatch(service.bus, "http", self.inboxes, presence),
             asks=Asks(settings.client_answer_s),
             streams=Streams(service.redis),
             sealer=StateSealer(b"", time.time),

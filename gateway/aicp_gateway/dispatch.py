@@ -20,6 +20,7 @@ from aicp_common.logs import current_request_id, current_traceparent
 from aicp_common.tracing import new_traceparent, span, tracing_enabled
 from aicp_gateway.inboxes import RECEIVES, Inboxes
 from aicp_gateway.metrics import INTERIM_DROPPED, REQUEST_SECONDS, REQUESTS
+from aicp_gateway.presence import Presence
 from aicp_gateway.protocol.actions import Answers, Ask, Call, Send
 from aicp_gateway.protocol.toolresult import is_error, with_text
 from aicp_gateway.source import Source, source_of
@@ -76,12 +77,14 @@ class Dispatch:
         bus: Where the services are.
         transport: Of the clients, for metrics and spans.
         inboxes: Know what is to be told to clients beside the results that they asked for.
+        presence: Is told of calls, where clients have no connection that says that they are here.
     """
 
-    def __init__(self, bus: Bus, transport: str, inboxes: Inboxes) -> None:
+    def __init__(self, bus: Bus, transport: str, inboxes: Inboxes, presence: Presence | None = None) -> None:
         self._bus = bus
         self._transport = transport
         self._inboxes = inboxes
+        self._presence = presence
         self.in_flight = 0
         """Calls that no service has answered yet."""
 
@@ -101,6 +104,8 @@ class Dispatch:
         """
         started = time.perf_counter()
         self.in_flight += 1
+        if self._presence is not None:
+            self._presence.calls(call.exchange.principal)
         outcome = "ok"
         request_id = request_id_of(session, call.id)
         current_request_id.set(request_id)
@@ -136,6 +141,8 @@ class Dispatch:
             ) from error
         finally:
             self.in_flight -= 1
+            if self._presence is not None:
+                self._presence.called(call.exchange.principal)
             REQUESTS.of(call.label, self._transport, outcome).value += 1
             REQUEST_SECONDS.of(call.label).observe(time.perf_counter() - started)
 

@@ -146,7 +146,7 @@ def _next(status: CollaborationStatus, task_id: str, steps: list[StepState]) -> 
         case "running":
             return f"It runs. Call get_task (task_id {task_id}, wait_s 30) until it has ended."
         case "completed":
-            return "`result` has the parts, and an `instruction` what to do with them."
+            return "Do as `instruction` in `result` says."
         case "failed":
             return "See `error`, and in `result` what each step did; change the plan and call again."
         case _:

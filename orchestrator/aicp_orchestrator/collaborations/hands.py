@@ -11,8 +11,8 @@ import msgspec
 from prometheus_client import Counter
 
 from aicp_common.errors import AicpError, Conflict, NotFound
-from aicp_orchestrator.collaborations.handover import Progress, context_of, message_of
-from aicp_orchestrator.collaborations.plan import Plan, Step
+from aicp_orchestrator.collaborations.handover import MAX_ERROR_CHARACTERS, Progress, context_of, message_of
+from aicp_orchestrator.collaborations.plan import PLAN_STEP, Plan, Step
 from aicp_orchestrator.collaborations.room_news import Post
 from aicp_orchestrator.collaborations.turnstile import Turnstile
 from aicp_orchestrator.collaborations.watch import Watch
@@ -24,6 +24,9 @@ RETRIES = Counter("aicp_collaboration_retries_total", "Steps that were tried aga
 
 HEAD_START_S = 2.0
 """How long before the whole a step's time ends, so that the parts which did complete can still be handed over."""
+
+PLANNING_SHARE = 0.25
+"""Of the time that is left, for a plan."""
 
 RETRY_S = 0.5
 """Between two tries while the router is away."""
@@ -96,6 +99,7 @@ class Hands:
             else:
                 number += 1
                 why = why_failed(task)
+                state.failures.append({"agent": task.agent, "error": why[:MAX_ERROR_CHARACTERS]})
                 avoid += [task.agent] if task.agent and task.agent not in avoid else []
             failures += 1
             if failures > step.retries:
@@ -207,7 +211,9 @@ class Hands:
     def _deadline_s(self, step: Step) -> float:
         until = datetime.datetime.fromisoformat(self._claim.deadline)
         left_s = (until - datetime.datetime.now(datetime.UTC)).total_seconds()
-        whole_s = max(1.0, left_s - min(HEAD_START_S, left_s * 0.2))
+        whole_s = max(1.0, left_s - min(HEAD_START_S, left_s * 0.4))
+        if step.id == PLAN_STEP:
+            whole_s = max(1.0, whole_s * PLANNING_SHARE)
         return min(step.timeout_s, whole_s) if step.timeout_s else whole_s
 
 

@@ -162,15 +162,18 @@ def map_inputs(inputs: Sequence[Any], agents: Sequence[str]) -> tuple[Step, ...]
     )
 
 
-def closing(pattern: str, synthesizer: str, over: Sequence[str]) -> Step:
+def closing(pattern: str, synthesizer: str, over: Sequence[str], choices: Sequence[str] = ()) -> Step:
     """The step that makes one answer of the others.
 
     Args:
         pattern: What the others are.
         synthesizer: Name of its agent; empty: whoever can do it.
         over: Ids of the steps whose results it gets, as far as they completed.
+        choices: Of a vote.
     """
     about = {"debate": _JUDGE, "vote": _TIE, "map_reduce": _REDUCE}.get(pattern, _SYNTHESIS)
+    if choices:
+        about += f"\n(The choices are: {', '.join(choices)}.)"
     return Step(
         id=CLOSING_STEP,
         agent=synthesizer,

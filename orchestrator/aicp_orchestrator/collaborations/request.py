@@ -1,5 +1,6 @@
 """The request for a collaboration: its arguments, and the plan that is made of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -56,6 +57,9 @@ MAX_DEADLINE_S = 86_400
 AUTO = "auto"
 """As `synthesizer`: whoever offers it."""
 
+_is_key = re.compile(r"[A-Za-z0-9._~:@%-]+(/[A-Za-z0-9._~:@%-]+)*").fullmatch
+"""What can be a key; the state hub, which keeps them, says the last word."""
+
 SHARE_IT = "put long material into a shared context with share_context and name its key in `context`"
 
 AskedPattern = Literal["parallel", "pipeline", "debate", "vote", "map_reduce"]
@@ -83,7 +87,7 @@ class CollaborationArguments(Arguments):
             description="parallel: each agent works on the whole task. pipeline: one after the other in the order of "
             "`agents`, each with the result of the one before. debate: rounds of answers and critique. vote: each "
             "chooses, the majority counts. map_reduce: the task once for each of `inputs`. Without pattern and steps: "
-            "an agent that offers planning makes a plan, or else parallel."
+            "an agent that offers planning makes a plan (one of `agents`, if you name them), or else parallel."
         ),
     ] = None
     steps: Annotated[
@@ -218,6 +222,12 @@ def _check_sizes(arguments: CollaborationArguments) -> None:
         taken = sorted(RESERVED_CONTEXT.intersection(arguments.context))
         if taken:
             raise InvalidArgument(f"context: {taken[0]!r} is written by the hub", expected="another name for it")
+    for key in _keys(arguments):
+        if not _is_key(key.removeprefix("aicp://context/")):
+            raise InvalidArgument(
+                f"context: {key[:80]!r} is no key of the shared context",
+                expected="a key, a list of keys, or an object with what the agents should know",
+            )
     for place, item in enumerate(arguments.inputs or ()):
         size = len(encode_json(item))
         if size > MAX_INPUT_BYTES:
@@ -228,6 +238,13 @@ def _check_sizes(arguments: CollaborationArguments) -> None:
         raise InvalidArgument(
             "quorum: it goes with on_failure 'quorum', and that with it", expected="both, or `quorum` alone"
         )
+
+
+def _keys(arguments: CollaborationArguments) -> list[str]:
+    """The keys of shared contexts that are named."""
+    if arguments.context is None or isinstance(arguments.context, dict):
+        return []
+    return [arguments.context] if isinstance(arguments.context, str) else arguments.context
 
 
 def _pattern(arguments: CollaborationArguments) -> AskedPattern | None:
@@ -344,7 +361,7 @@ def _closed(plan: Plan, envelope: Envelope, arguments: CollaborationArguments) -
     who = arguments.synthesizer
     if who is None or who == envelope.principal.agent:
         return plan
-    closing = patterns.closing(plan.pattern, "" if who == AUTO else who, sinks(plan.steps))
+    closing = patterns.closing(plan.pattern, "" if who == AUTO else who, sinks(plan.steps), plan.choices)
     return msgspec.structs.replace(plan, closing=_as_closing(closing, arguments))
 
 
@@ -404,7 +421,9 @@ async def _planner(router: RouterClient, envelope: Envelope, arguments: Collabor
     able = await router.agents(
         me, envelope.traceparent, capabilities=[PLANNING], query=arguments.task, online_only=True, limit=MAX_CANDIDATES
     )
-    who = next((agent.agent for agent in able.agents if agent.agent != me.agent and agent.offers(PLANNING)), None)
+    asked = [agent.agent for agent in able.agents if agent.agent != me.agent and agent.offers(PLANNING)]
+    # Who names the agents wants no others to know of the task.
+    who = next((name for name in asked if not arguments.agents or name in arguments.agents), None)
     if who is None:
         return None
     # The best fitting ones, of those that may be named.

@@ -17,8 +17,9 @@ RETRY_S = 0.5
 
 MAX_STEP_BYTES = 1_500
 """Of a step's result, while the others still work."""
-MAX_PART_BYTES = 4_000
-MAX_ANSWER_BYTES = 16_000
+MAX_ANSWER_BYTES = 24_000
+"""Of the answer, or of all parts together."""
+CUT = " … (the requester has the whole)"
 MAX_TEXT_BYTES = 30_000
 """Of one message; a room takes a little more."""
 
@@ -73,7 +74,8 @@ class RoomNews:
             return
         text = f"{state.agent or 'nobody'} {_SAYS[state.status]} {id}: "
         text += _cut(_words(state.result), MAX_STEP_BYTES) if state.status == "completed" else _cut(state.error, 500)
-        data = {"status": state.status, "step": id, "agent": state.agent, "step_task_id": state.task_id}
+        data: dict[str, Any] = {"status": state.status, "step": id, "agent": state.agent, "step_task_id": state.task_id}
+        data |= {"shortened": True} if CUT in text else {}
         await self._say(text, f"step/{id}", {name: value for name, value in data.items() if value})
 
     async def ended(self, status: str, result: Mapping[str, Any]) -> None:
@@ -83,16 +85,21 @@ class RoomNews:
             status: How it ended.
             result: What its requester gets.
         """
+        vote = result.get("vote")
         lines = [f"The collaboration has {'been ' * (status == 'cancelled')}{status}: {_cut(self._task, 300)}"]
         if "answer" in result:
             lines.append(_cut(_words(result["answer"]), MAX_ANSWER_BYTES))
         elif status == "completed":
             parts = [part for part in result.get("parts", ()) if part["status"] == "completed"]
-            each = min(MAX_PART_BYTES, MAX_ANSWER_BYTES // max(1, len(parts)))
+            each = MAX_ANSWER_BYTES // max(1, len(parts))
             lines += [f"{part['step']} ({part.get('agent')}): {_cut(_words(part['result']), each)}" for part in parts]
+        if vote:
+            lines.append("; ".join(f"{choice}: {', '.join(names)}" for choice, names in vote["votes"].items()))
         if result.get("reason"):
             lines.append(_cut(result["reason"], 2_000))
-        await self._say(_cut("\n\n".join(lines), MAX_TEXT_BYTES), "ended", {"status": status})
+        text = _cut("\n\n".join(filter(None, lines)), MAX_TEXT_BYTES)
+        cut = {"shortened": True} if CUT in text else {}
+        await self._say(text, "ended", {"status": status} | cut)
 
     async def _say(self, text: str, what: str, data: Mapping[str, Any]) -> None:
         # In the order in which it happened.
@@ -126,4 +133,4 @@ def _words(value: Any) -> str:
 
 def _cut(text: str, max_bytes: int) -> str:
     encoded = text.encode("utf-8", "replace")
-    return text if len(encoded) <= max_bytes else encoded[: max_bytes - 3].decode("utf-8", "ignore") + "…"
+    return text if len(encoded) <= max_bytes else encoded[: max_bytes - len(CUT)].decode("utf-8", "ignore") + CUT

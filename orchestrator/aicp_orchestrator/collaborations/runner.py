@@ -151,9 +151,8 @@ class Collaboration:
         await end(stopped)
         for id in move.cancel:
             self._set(id, "cancelled", NOT_NEEDED)
-            # The end of the whole ends all of its steps.
-            if move.outcome is None and self._progress[id].task_id:
-                await hands.call_off(self._progress[id].task_id)
+        tasks = [self._progress[id].task_id for id in move.cancel]
+        await asyncio.gather(*(hands.call_off(task_id) for task_id in tasks if task_id))
 
     async def _run_step(self, step: Step, hands: Hands) -> None:
         state = self._progress[step.id]

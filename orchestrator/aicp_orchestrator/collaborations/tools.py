@@ -10,7 +10,7 @@ from aicp_common import subjects
 from aicp_common.current_call import current_call
 from aicp_common.envelope import Envelope
 from aicp_common.errors import DeadlineExceeded, Forbidden, Unavailable
-from aicp_common.ids import new_id
+from aicp_common.ids import digest, new_id
 from aicp_common.mcptask import CreatedTask
 from aicp_common.news import News
 from aicp_common.service import Raw, Service
@@ -114,6 +114,7 @@ def _collaboration(plan: Plan, arguments: CollaborationArguments, lease_s: float
         "deadline_s": arguments.deadline_s or MAX_DEADLINE_S,
         # Without a key of the requester it gets one all the same, so that this call may be repeated below.
         "idempotency_key": f"collaboration/{arguments.idempotency_key or new_id('call')}",
+        "fingerprint": digest(arguments.model_dump_json(exclude={"idempotency_key", "wait_s"})),
     }
 
 

@@ -24,7 +24,7 @@ _POST = changing_script(
     [*("author", "kind", "text", "reply_to", "mentions", "data", "key", "fingerprint")],
     """
 local at = look()
-if not at or not is_member(author) then return {'absent'} end
+if not at or not is_member(author) then return {at and is_invited(author) and 'invited' or 'absent'} end
 local function due(time) return tonumber(time) + KEY_LIFETIME_MS <= now end
 if key ~= '' then
   local time = redis.call('ZSCORE', posted_at, key)
@@ -124,6 +124,8 @@ async def post(
     match outcome:
         case "absent":
             raise no_such_room(room)
+        case "invited":
+            raise not_joined(room)
         case "closed":
             raise closed(room)
         case "other":
@@ -196,29 +198,39 @@ async def post_as_hub(
 _MEMBERS = reading_script(
     ["agent"],
     """
-if not look() or not is_member(agent) then return false end
-return redis.call('HGETALL', members)
+local at = look()
+if not at or not is_member(agent) then return false end
+return {at.state, redis.call('HGETALL', members)}
 """,
 )
 
 
 async def members_of(redis: Redis, tenant: str, room: str, agent: str) -> list[str]:
-    """The members of a room in which `agent` is, in the order in which they joined.
+    """The members of an open room in which `agent` is, in the order in which they joined.
 
     Raises:
         NotFound: there is no such room, or `agent` is no member of it.
+        Conflict: it is closed.
         Unavailable: Redis is away.
     """
     found = await _MEMBERS(redis, tenant, room=room, agent=agent) if is_id(room) else None
     if not found:
         raise no_such_room(room)
-    joined = {name: int(when.split()[0]) for name, when in zip(found[::2], found[1::2], strict=True)}
+    state, who = found
+    if state != "open":
+        raise closed(room)
+    joined = {name: int(when.split()[0]) for name, when in zip(who[::2], who[1::2], strict=True)}
     return sorted(joined, key=joined.__getitem__)
 
 
 def no_such_room(room: str) -> NotFound:
     """The same whether there is none, or the caller is no member."""
     return NotFound(f"room: there is no room {room[:80]!r} that you are in", hint="list_rooms says which there are")
+
+
+def not_joined(room: str) -> Conflict:
+    """For whoever is invited, and so may know that there is such a room."""
+    return Conflict(f"room: you are invited to {room} and not in it yet", hint="join_room brings you in")
 
 
 def closed(room: str) -> Conflict:

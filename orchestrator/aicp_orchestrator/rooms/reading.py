@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from aicp_orchestrator.rooms.posting import no_such_room
+from aicp_orchestrator.rooms.posting import no_such_room, not_joined
 from aicp_orchestrator.rooms.state import Message, message_of, reading_script
 
 PAGE_BYTES = 128 * 1024
@@ -62,13 +62,14 @@ _READ = reading_script(
     _ABOUT
     + """
 local at = look()
-if not at or not is_member(agent) then return false end
+if not at or not is_member(agent) then return at and is_invited(agent) and 'invited' or false end
 local read, from, by = mark_of(agent)
 -- A call that comes again, because its answer was lost, finds what it found.
 if call ~= '' and by == call and from then read = from end
 local start = after == '' and read or tonumber(after)
 local found = page(start, tonumber(limit), tonumber(max_bytes))
-local moved = math.max(read, math.min(start, at.last))
+-- What it says that it has it has read, but a number that is too high hides nothing.
+local moved = start <= at.last and math.max(read, start) or read
 if #found > 0 then moved = math.max(moved, tonumber(string.match(found[#found][1], '^%d+'))) end
 if moved > read then
   redis.call('HSET', marks, agent, int(moved) .. ' ' .. int(read) .. ' ' .. call)
@@ -103,6 +104,8 @@ async def read(redis: Redis, tenant: str, room: str, *, agent: str, after: int |
     )
     if not found:
         raise no_such_room(room)
+    if found == "invited":
+        raise not_joined(room)
     about, start, before, moved_to, members, entries = found
     return Page(About(*about), start, before, moved_to, members, [message_of(entry) for entry in entries])
 

@@ -161,5 +161,6 @@ def _next(page: Page) -> str:
     if page.about.state != "open":
         return "the room is closed: this is all"
     if at > page.about.last:
-        return f"there is no message {at} yet, the last one is {page.about.last}: read_room with after 0 brings all"
+        how = "read_room without after brings what you have not read"
+        return f"there is no message {at} yet, the last one is {page.about.last}: {how}"
     return f"this is all for now: read_room with after {at} and wait_s 30 waits for more"

@@ -36,6 +36,8 @@ class CreateArguments(OrderArguments):
     parent: TaskId | None = None
     step: str | None = Field(None, min_length=1, max_length=64)
     lease_s: float | None = Field(None, ge=0.2, le=3600)
+    fingerprint: str = Field("", max_length=64)
+    """What the idempotency key has to mean each time; empty: anything."""
 
 
 class Unroutable(BaseModel):
@@ -129,6 +131,7 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
             step=asked.step or "",
             lease_s=asked.lease_s,
             idempotency=idempotency_of(envelope.principal.agent, "create_task", asked.idempotency_key),
+            fingerprint=asked.fingerprint,
             may_name_itself=True,
         )
         opened = await dispatch.open(envelope, order)

@@ -7,7 +7,7 @@ many.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, Field
 from redis.asyncio import Redis
@@ -166,6 +166,15 @@ async def put_back(redis: Redis, tenant: str, agent: str, notes: Sequence[Note])
     await _PUT_BACK(redis, tenant, agent=agent, taken=taken)
 
 
+async def online(redis: Redis, tenant: str, agents: Sequence[str], *, online_ms: int) -> list[str]:
+    """Which of these agents, at most `MAX_AGENTS`, are here now.
+
+    Args:
+        online_ms: How long an agent counts as online after it was seen.
+    """
+    return cast("list[str]", await _ONLINE(redis, tenant, agents=" ".join(agents), online_ms=online_ms))
+
+
 def declare(service: Service[RouterSettings]) -> None:
     """Declare what the service of the rooms asks."""
     redis, online_ms = service.redis, int(service.settings.online_s * 1000)
@@ -190,5 +199,4 @@ def declare(service: Service[RouterSettings]) -> None:
     @service.method(OnlineArguments)
     async def who_is_online(envelope: Envelope, asked: OnlineArguments) -> Online:
         """Which of these agents are here now, whether they are registered or not."""
-        agents = " ".join(asked.agents)
-        return Online(online=await _ONLINE(redis, envelope.principal.tenant, agents=agents, online_ms=online_ms))
+        return Online(online=await online(redis, envelope.principal.tenant, asked.agents, online_ms=online_ms))

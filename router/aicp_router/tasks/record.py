@@ -85,6 +85,7 @@ class StepView(Result):
     task_id: str | None = Field(None, description="Of its task, of the last one if it was tried again.")
     tries: int = Field(0, description="How many tasks were made for it: more than one when it was tried again.")
     depends_on: list[str] | None = None
+    agent_online: bool | None = Field(None, description="Of a step that has not ended: whether its agent is here.")
     created: str | None = Field(None, description="UTC, as all times here.")
     claimed: str | None = None
     ended: str | None = None

@@ -1,7 +1,7 @@
 """The steps of a collaboration as tasks: many of them read at once, kept at once, and shown with the whole."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -140,6 +140,8 @@ class _Planned(msgspec.Struct, frozen=True):
 
     steps: tuple[_PlannedStep, ...] = ()
     closing: _PlannedStep | None = None
+    planner: msgspec.Raw | None = None
+    """Until the plan is made; what stands in `steps` is only for when none comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +150,25 @@ class _Tries:
     count: int
 
 
-def step_views(whole: Record, tasks: Sequence[StepTask]) -> list[StepView]:
+def step_views(whole: Record, tasks: Sequence[StepTask], online: Container[str]) -> list[StepView]:
     """The steps of a collaboration: those planned in the order of the plan, and what was done beside it before them.
 
     Args:
         whole: The collaboration.
         tasks: Of its steps, in the order in which they were made.
+        online: Which of their agents are here.
     """
     made: dict[str, list[StepTask]] = defaultdict(list)
     for task in tasks:
         made[task.step].append(task)
     plan = _plan(whole)
-    planned = {step.id: step for step in (*plan.steps, *([plan.closing] if plan.closing else ()))}
+    steps = () if plan.planner else (*plan.steps, *([plan.closing] if plan.closing else ()))
+    planned = {step.id: step for step in steps}
     order = dict.fromkeys([*(id for id in made if id not in planned), *planned])
     return [
-        _view(id, planned.get(id), _Tries(made[id][-1], len(made[id])) if id in made else None, over=whole.ended)
+        _view(
+            id, planned.get(id), _Tries(made[id][-1], len(made[id])) if id in made else None, online, over=whole.ended
+        )
         for id in order
     ]
 
@@ -174,7 +180,14 @@ def _plan(whole: Record) -> _Planned:
         return _Planned()
 
 
-def _view(id: str, planned: _PlannedStep | None, tries: _Tries | None, *, over: bool) -> StepView:
+def waiting_for(tasks: Sequence[StepTask]) -> list[str]:
+    """The agents of steps that have not ended."""
+    return sorted({task.agent for task in tasks if task.agent and task.state not in ENDED})
+
+
+def _view(
+    id: str, planned: _PlannedStep | None, tries: _Tries | None, online: Container[str], *, over: bool
+) -> StepView:
     depends_on = list(planned.depends_on) if planned and planned.depends_on else None
     if tries is None:
         return StepView(
@@ -188,7 +201,8 @@ def _view(id: str, planned: _PlannedStep | None, tries: _Tries | None, *, over: 
     cut = task.result_bytes > MAX_SHOWN_BYTES or (task.result_bytes > 0 and not task.result)
     output = None
     if task.result:
-        output = shown(task.result, MAX_SHOWN_BYTES) if cut else msgspec.json.decode(task.result)
+        beginning = task.result.encode()[: MAX_SHOWN_BYTES - 3].decode(errors="ignore") + "…" if cut else ""
+        output = beginning or msgspec.json.decode(task.result)
     return StepView(
         id=id,
         state=cast("State", task.state),
@@ -196,6 +210,7 @@ def _view(id: str, planned: _PlannedStep | None, tries: _Tries | None, *, over: 
         task_id=task.task_id,
         tries=tries.count,
         depends_on=depends_on,
+        agent_online=task.agent in online if task.agent and task.state not in ENDED else None,
         created=at(task.created_ms),
         claimed=at(task.claimed_ms) if task.claimed_ms else None,
         ended=at(task.ended_ms) if task.ended_ms else None,
