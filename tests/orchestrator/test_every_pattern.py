@@ -111,12 +111,12 @@ async def test_the_majority_decides_a_vote_and_nobody_has_to_judge(network: Netw
     assert answer["result"]["answer"] == "later"
     assert answer["result"]["vote"] == {
         "winner": "later",
-        "votes": {"later": ["step-1", "step-3"], "now": ["step-2"]},
+        "votes": {"later": ["bob", "dave"], "now": ["carol"]},
         "asked": 3,
     }
     closing = parts(answer["result"])["answer"]
     assert closing == {"status": "skipped", "agent": "judy", "error": "it was not needed any more"}
-    assert answer["result"]["instruction"].startswith("Give your user the `answer`")
+    assert answer["result"]["instruction"].startswith("Tell your user the choice of the majority")
     assert (await network.tool("judy", "receive_tasks"))["tasks"] == []
 
 
@@ -156,9 +156,9 @@ async def test_a_tie_without_a_judge_is_told_to_the_requester(network: Network) 
         await network.serve("carol", "b")
         answer = await waiting
     assert answer["status"] == "completed"
-    assert answer["result"]["vote"] == {"winner": None, "votes": {"a": ["step-1"], "b": ["step-2"]}, "asked": 2}
+    assert answer["result"]["vote"] == {"winner": None, "votes": {"a": ["bob"], "b": ["carol"]}, "asked": 2}
     assert "answer" not in answer["result"]
-    assert answer["result"]["instruction"].startswith("No choice has a majority.")
+    assert answer["result"]["instruction"].startswith("No choice has a majority;")
 
 
 async def test_votes_that_choose_nothing_are_told_and_count_for_nobody(network: Network) -> None:
@@ -170,9 +170,9 @@ async def test_votes_that_choose_nothing_are_told_and_count_for_nobody(network: 
         answer = await waiting
     assert answer["result"]["vote"] == {
         "winner": None,
-        "votes": {"a": ["step-1"]},
+        "votes": {"a": ["bob"]},
         "asked": 3,
-        "unclear": ["step-2", "step-3"],
+        "unclear": ["carol", "dave"],
     }
 
 
@@ -275,7 +275,9 @@ async def test_the_hub_finds_who_offers_synthesis_and_another_one_when_that_fail
         await network.serve(other, "the answer")
         answer = await waiting
     assert answer["result"]["answer"] == "the answer"
-    assert parts(answer["result"])["answer"] == {"status": "completed", "agent": other, "tries": 2}
+    closing = parts(answer["result"])["answer"]
+    assert closing.pop("failed_before") == [{"agent": first[0], "error": "failed: no time"}]
+    assert closing == {"status": "completed", "agent": other, "tries": 2}
 
 
 async def first_of(network: Network, *agents: str) -> tuple[str, Task]:
@@ -337,7 +339,7 @@ async def test_whoever_asks_may_be_the_one_who_makes_the_answer(network: Network
         await network.serve("bob", "part")
         answer = await waiting
     assert list(states(answer)) == ["step-1"]
-    assert answer["result"]["instruction"].startswith("These are the parts")
+    assert (answer["result"]["answer"], answer["result"]["answer_by"]) == ("part", "bob")
 
 
 async def test_an_unknown_synthesizer_is_refused(network: Network) -> None:
@@ -427,7 +429,11 @@ async def test_a_step_of_an_own_plan_has_its_own_time_and_goes_to_another_agent_
         assert left.total_seconds() > 0.5
         await network.submit(other, again, "done")
         answer = await waiting
-    assert parts(answer["result"])["a"] == {"status": "completed", "agent": other, "tries": 2, "result": "done"}
+    part = parts(answer["result"])["a"]
+    assert [(before["agent"], before["error"].partition(":")[0]) for before in part.pop("failed_before")] == [
+        (slow, "deadline")
+    ]
+    assert part == {"status": "completed", "agent": other, "tries": 2, "result": "done"}
 
 
 # Tries elsewhere
@@ -444,7 +450,10 @@ async def test_a_step_that_fails_is_tried_by_another_agent(network: Network) -> 
         answer = await waiting
     assert again["task_id"] != task["task_id"]
     assert again["message"] == task["message"]
-    assert parts(answer["result"])["a"] == {"status": "completed", "agent": second, "tries": 2, "result": "done"}
+    assert again["context"]["failed_before"] == parts(answer["result"])["a"]["failed_before"]
+    part = parts(answer["result"])["a"]
+    assert [before["agent"] for before in part.pop("failed_before")] == [first]
+    assert part == {"status": "completed", "agent": second, "tries": 2, "result": "done"}
 
 
 async def test_a_step_goes_to_the_same_agent_again_when_there_is_nobody_else(network: Network) -> None:
@@ -455,7 +464,9 @@ async def test_a_step_goes_to_the_same_agent_again_when_there_is_nobody_else(net
             await network.serve("bob", "not yet", status="failed")
         await network.serve("bob", "now")
         answer = await waiting
-    assert parts(answer["result"])["a"] == {"status": "completed", "agent": "bob", "tries": 3, "result": "now"}
+    part = parts(answer["result"])["a"]
+    assert [before["agent"] for before in part.pop("failed_before")] == ["bob", "bob"]
+    assert part == {"status": "completed", "agent": "bob", "tries": 3, "result": "now"}
 
 
 async def test_when_all_tries_fail_the_step_fails_with_the_last_reason(network: Network) -> None:
@@ -488,12 +499,9 @@ async def test_with_retries_another_agent_tries_in_place_of_a_named_one(network:
         await network.serve("bob", "no", status="declined")
         await network.serve("carol", "yes")
         answer = await waiting
-    assert parts(answer["result"])["step-1"] == {
-        "status": "completed",
-        "agent": "carol",
-        "tries": 2,
-        "result": "yes",
-    }
+    part = parts(answer["result"])["step-1"]
+    assert [before["agent"] for before in part.pop("failed_before")] == ["bob"]
+    assert part == {"status": "completed", "agent": "carol", "tries": 2, "result": "yes"}
 
 
 async def test_a_named_agent_tries_again_when_there_is_nobody_else(network: Network) -> None:

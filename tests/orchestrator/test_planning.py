@@ -185,7 +185,7 @@ async def test_a_plan_that_is_refused_twice_with_reasons_is_taken_when_it_can_be
 
 async def test_after_the_last_plan_that_cannot_be_run_the_agents_are_asked_all_at_once(network: Network) -> None:
     await plan_of_pat(network, "bob", "carol")
-    waiting = asyncio.create_task(network.collaborate(task="t", agents=["bob", "carol"], wait_s=30))
+    waiting = asyncio.create_task(network.collaborate(task="t", agents=["bob", "carol", "pat"], wait_s=30))
     for _ in range(MAX_TRIES):
         await network.serve("pat", "I am still thinking")
     await network.serve("bob", "one")
@@ -200,7 +200,7 @@ async def test_after_the_last_plan_that_cannot_be_run_the_agents_are_asked_all_a
 @pytest.mark.parametrize("status", ["declined", "failed"])
 async def test_when_the_planner_makes_no_plan_the_agents_are_asked_all_at_once(network: Network, status: str) -> None:
     await plan_of_pat(network, "bob", "carol")
-    waiting = asyncio.create_task(network.collaborate(task="How?", agents=["bob", "carol"], wait_s=30))
+    waiting = asyncio.create_task(network.collaborate(task="How?", agents=["bob", "carol", "pat"], wait_s=30))
     await network.serve("pat", "not my field", status=status)
     for name in ("bob", "carol"):
         task = await network.serve(name, f"{name} knows")
@@ -214,11 +214,11 @@ async def test_when_the_planner_makes_no_plan_the_agents_are_asked_all_at_once(n
 
 async def test_a_plan_may_only_name_whom_the_requester_named(network: Network) -> None:
     await plan_of_pat(network, "bob", "carol", "dave")
-    begun = await network.collaborate(task="t", agents=["bob", "carol"], wait_s=0)
+    begun = await network.collaborate(task="t", agents=["bob", "carol", "pat"], wait_s=0)
     first = await network.serve("pat", {"steps": [DRAFT | {"agent": "dave"}]})
     assert "- dave" not in first["message"]
     second = await network.receive("pat")
-    assert "'dave' is none of the agents; expected one of bob, carol, or" in second["message"]
+    assert "'dave' is none of the agents; expected one of bob, carol, pat, or" in second["message"]
     await network.submit("pat", second, {"steps": [DRAFT]})
     await network.serve("bob", "done")
     assert (await network.ended(begun["task_id"]))["state"] == "completed"
@@ -239,7 +239,7 @@ async def test_of_a_plan_the_parts_that_nothing_depends_on_go_to_the_synthesizer
 
 async def test_a_plan_needs_as_many_ends_as_results_are_wanted(network: Network) -> None:
     await plan_of_pat(network, "bob", "carol")
-    begun = await network.collaborate(task="t", agents=["bob", "carol"], quorum=2, wait_s=0)
+    begun = await network.collaborate(task="t", agents=["bob", "carol", "pat"], quorum=2, wait_s=0)
     await network.serve("pat", {"steps": [DRAFT]})
     second = await network.receive("pat")
     assert (
@@ -254,7 +254,7 @@ async def test_a_plan_needs_as_many_ends_as_results_are_wanted(network: Network)
 
 async def test_a_question_of_the_planner_reaches_the_requester(network: Network) -> None:
     await plan_of_pat(network, "bob")
-    waiting = asyncio.create_task(network.collaborate(task="t", agents=["bob"], wait_s=30))
+    waiting = asyncio.create_task(network.collaborate(task="t", agents=["bob", "pat"], wait_s=30))
     planning = await network.receive("pat")
     await network.ask("pat", planning, "By when?")
     answer = await waiting
@@ -270,7 +270,7 @@ async def test_a_question_of_the_planner_reaches_the_requester(network: Network)
 
 async def test_cancelling_while_the_plan_is_made_ends_that_too(network: Network) -> None:
     await plan_of_pat(network, "bob")
-    begun = await network.collaborate(task="t", agents=["bob"], wait_s=0)
+    begun = await network.collaborate(task="t", agents=["bob", "pat"], wait_s=0)
     planning = await network.receive("pat")
     await network.tool("alice", "cancel_task", task_id=begun["task_id"])
     assert (await network.ended(planning["task_id"]))["state"] == "cancelled"

@@ -305,6 +305,9 @@ async def _expanded(
         found = agents
         if found is None and pattern != "map_reduce":
             found = await _fitting(router, envelope, arguments.task, members)
+        if planner is not None and found is not None:
+            # Without a plan of its own it has no part, unless there is nobody else.
+            found = [name for name in found if name != planner.agent] or found
         match pattern:
             case "pipeline":
                 steps = patterns.one_after_the_other(found or ())

@@ -122,7 +122,7 @@ class Model:
         return room.last
 
     def post(self, name: str, agent: str, text: str, key: str, reply_to: int | None, mentions: list[str]) -> int:
-        room = self._of_member(name, agent)
+        room = self._of_speaker(name, agent)
         meant = repr((text, reply_to, mentions))
         if key and (agent, key) in room.keys:
             number, before = room.keys[agent, key]
@@ -140,11 +140,11 @@ class Model:
 
     def read(self, name: str, agent: str, after: int | None, limit: int) -> tuple[int, list[int]]:
         """From where on, and the numbers that come."""
-        room = self._of_member(name, agent)
+        room = self._of_speaker(name, agent)
         read = room.read.get(agent, 0)
         start = read if after is None else after
         numbers = list(range(max(start, self.dropped(room)) + 1, room.last + 1))[:limit]
-        reached = max([min(start, room.last), *numbers])
+        reached = max([start if start <= room.last else 0, *numbers])
         if reached > read:
             room.read[agent] = reached
         return start, numbers
@@ -161,6 +161,11 @@ class Model:
         if room is None or agent not in room.members:
             raise Refusal("NotFound")
         return room
+
+    def _of_speaker(self, name: str, agent: str) -> Room:
+        if name in self.rooms and agent in self.rooms[name].invited:
+            raise Refusal("Conflict")
+        return self._of_member(name, agent)
 
     def _strangers(self, room: Room, agent: str, names: list[str]) -> list[str]:
         known = {agent, *room.members, *room.invited}
