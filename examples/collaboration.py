@@ -66,7 +66,12 @@ async def main(url: str) -> None:
             group.create_task(work(carol, "Carol", "Ship on Monday: nobody repairs things on Saturday."))
             print("Alice   asks both at once ...")
             answer = await call(
-                alice, "orchestrate_collaboration", task="When should we ship?", agents=names, pattern="parallel", wait_s=30
+                alice,
+                "orchestrate_collaboration",
+                task="When should we ship?",
+                agents=names,
+                pattern="parallel",
+                wait_s=30,
             )
         print(f"Alice   the collaboration {answer['task_id']} is {answer['status']}")
         for assignment in answer["assignments"]:

@@ -163,6 +163,10 @@ class _Lost(msgspec.Struct, frozen=True):
     lost: list[str]
 
 
+class _Input(msgspec.Struct, frozen=True):
+    input: Any = None
+
+
 class _Recorded(msgspec.Struct, frozen=True):
     held: bool
 
@@ -369,6 +373,19 @@ class RouterClient:
         """
         fields = {"task_id": claim.task_id, "attempt": claim.attempt, "input": plan}
         return (await self._method("record_input", hub(tenant), traceparent, fields, _Recorded)).held
+
+    async def input_if_reachable(self, requester: Principal, traceparent: str, task_id: str) -> Any:
+        """What a collaboration is to be done by, as it is recorded; None while the router is away.
+
+        Raises:
+            NotFound: there is no such task of `requester`.
+        """
+        try:
+            return (
+                await self._method("task_input", requester, traceparent, {"task_id": task_id}, _Input, READ_S)
+            ).input
+        except PASSING:
+            return None
 
     async def cancel(self, tenant: str, traceparent: str, task_id: str, reason: str) -> None:
         """End a step that is not wanted any more.

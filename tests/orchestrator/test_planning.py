@@ -295,3 +295,12 @@ async def test_who_asks_does_not_plan_for_itself(network: Network) -> None:
     begun = await network.collaborate("pat", task="t", agents=["bob"], wait_s=0)
     await network.serve("bob", "done")
     assert (await network.ended(begun["task_id"], "pat"))["state"] == "completed"
+
+
+async def test_who_asked_sees_the_tasks_of_the_plan_that_was_made(network: Network) -> None:
+    await network.join("alice", "bob")
+    await network.join("pat", capabilities=("planning",))
+    waiting = asyncio.create_task(network.collaborate(task="The whole", wait_s=30))
+    await network.serve("pat", {"steps": [{"id": "draft", "task": "Write a draft", "agent": "bob"}]})
+    await network.serve("bob", "a draft")
+    assert {"step": "draft", "agent": "bob", "task": "Write a draft"} in (await waiting)["assignments"]

@@ -81,8 +81,12 @@ def declare_tools(service: Service[OrchestratorSettings], router: RouterClient, 
                 return CreatedTask(handle)
             if handle is not None:
                 whole = await _wait(router, service.waiters, envelope, created.task_id, 0.0)
-        # A key seen before gives the collaboration of then, whose agents may not be those found now.
-        known = plan if created.created or arguments.agents or arguments.steps else None
+        known: Plan | None = plan
+        if not created.created or plan.planner is not None:
+            # A key seen before gives the collaboration of then, and a planner may have made its plan by now.
+            known = read_plan(
+                await router.input_if_reachable(envelope.principal, envelope.traceparent, created.task_id)
+            )
         return await answer_of(router, envelope, plan.task, known, created.task_id, whole)
 
     @service.method(EndedArguments)

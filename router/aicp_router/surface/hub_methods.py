@@ -22,7 +22,7 @@ from aicp_router.tasks.arguments import (
 )
 from aicp_router.tasks.choice import Nearest, Why
 from aicp_router.tasks.dispatch import ORCHESTRATOR, Dispatch, Order, idempotency_of
-from aicp_router.tasks.record import Kind
+from aicp_router.tasks.record import Kind, no_such_task
 from aicp_router.tasks.steps import MAX_READ
 
 
@@ -95,6 +95,18 @@ class KeepResult(BaseModel):
     """Those that the caller holds no more."""
 
 
+class InputArguments(Arguments):
+    """For `task_input`."""
+
+    task_id: TaskId
+
+
+class InputResult(BaseModel):
+    """Of `task_input`."""
+
+    input: Any
+
+
 class RecordArguments(Held):
     """For `record_input`."""
 
@@ -165,6 +177,15 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         who = envelope.principal
         held = [(one.task_id, one.attempt) for one in asked.tasks]
         return KeepResult(lost=await steps.keep(dispatch.redis, who.tenant, agent=who.agent, held=held))
+
+    @service.method(InputArguments)
+    async def task_input(envelope: Envelope, asked: InputArguments) -> InputResult:
+        """What a task of the caller is to be done by."""
+        who = envelope.principal
+        record = await dispatch.read(who.tenant, asked.task_id)
+        if record is None or not record.owned_by(who):
+            raise no_such_task(asked.task_id)
+        return InputResult(input=msgspec.json.decode(record.fields["input"] or "null"))
 
     @service.method(RecordArguments)
     async def record_input(envelope: Envelope, asked: RecordArguments) -> RecordResult:
