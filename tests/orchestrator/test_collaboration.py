@@ -467,7 +467,7 @@ async def test_bad_arguments_are_refused_with_what_was_expected(
 
 async def test_a_key_stands_for_one_collaboration(network: Network) -> None:
     await network.join("alice", "bob", "carol")
-    asked = {"task": "Q1?", "agents": ["bob"], "idempotency_key": "k", "wait_s": 0}
+    asked: dict[str, Any] = {"task": "Q1?", "agents": ["bob"], "idempotency_key": "k", "wait_s": 0}
     first = await network.collaborate(**asked)
     assert (await network.collaborate(**asked | {"wait_s": 1}))["task_id"] == first["task_id"]
     with pytest.raises(Refused, match=f"conflict: idempotency_key: it stands for the task {first['task_id']}"):
