@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -304,3 +305,11 @@ async def test_who_asked_sees_the_tasks_of_the_plan_that_was_made(network: Netwo
     await network.serve("pat", {"steps": [{"id": "draft", "task": "Write a draft", "agent": "bob"}]})
     await network.serve("bob", "a draft")
     assert {"step": "draft", "agent": "bob", "task": "Write a draft"} in (await waiting)["assignments"]
+
+
+@pytest.mark.parametrize("text", ["```" + "\n" * 130_000, "[" * 100_000, '{"a":' * 40_000, "```json\n" * 20_000])
+def test_a_hostile_text_is_refused_at_once(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(Refused):
+        steps_of(text, PLANNER)
+    assert time.process_time() - began < 1

@@ -162,7 +162,7 @@ def test_the_requester_is_told_how_the_vote_stands() -> None:
     told = result_of(plan, progress)
     assert told["vote"] == {"winner": None, "votes": {"x": ["step-1"], "y": ["step-2"]}, "asked": 2}
     assert "answer" not in told
-    assert told["instruction"].startswith("No choice has a majority.")
+    assert told["instruction"].startswith("No choice has a majority;")
 
 
 ANYTHING = st.recursive(
@@ -181,3 +181,8 @@ def test_whatever_is_handed_in_every_vote_is_counted_once(results: dict[str, Any
         assert set(counted.votes) <= set(choices)
     if counted.winner is not None:
         assert 2 * len(counted.votes[counted.winner]) > counted.asked
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 40_000, "\n" * 130_000, "[" * 100_000, "x" * 200_000])
+def test_a_hostile_vote_is_unclear(text: str) -> None:
+    assert tally({"a": text}, [], 1).unclear == ["a"]

@@ -190,7 +190,11 @@ class Hands:
             fields["context"] = context
         if not again:
             return await self._ask(fields | ({"agent": step.agent} if step.agent else {}), step)
-        taken = {other.agent for other in plan.steps if other.agent} if plan.pattern in EACH_FOR_ITSELF else set()
+        taken: set[str] = set()
+        if plan.pattern in EACH_FOR_ITSELF:
+            others = [other for other in plan.steps if other.id != step.id]
+            # Those that are asked, and those that have stepped in for them.
+            taken = {name for other in others for name in (other.agent, progress[other.id].agent) if name}
         created = await self._ask(fields | {"exclude_agents": sorted({*avoid, *taken})}, step)
         if created.unroutable is None or not avoid:
             return created

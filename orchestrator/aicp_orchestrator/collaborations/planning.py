@@ -104,7 +104,7 @@ def steps_of(result: Any, planner: Planner) -> tuple[Step, ...]:
     return steps
 
 
-_FENCED = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_FENCED = re.compile(r"```[a-zA-Z]*[ \t\r]*\n(.*?)```", re.DOTALL)
 
 
 def _json_in(text: str) -> Any:
@@ -112,7 +112,7 @@ def _json_in(text: str) -> Any:
     for candidate in (text, *_FENCED.findall(text), *_bracketed(text)):
         try:
             return msgspec.json.decode(candidate)
-        except msgspec.DecodeError:
+        except (msgspec.MsgspecError, RecursionError):
             continue
     return None
 

@@ -31,6 +31,10 @@ RUNNING = Gauge("aicp_collaborations_running", "Collaborations that this worker 
 STEPS_AT_ONCE = 32
 """Steps that this worker hands to the router at the same moment."""
 
+MAX_FAULTS = 3
+"""After so many attempts of this worker that ended in a fault a collaboration fails. A killed worker is none."""
+MAX_REASON = 1_000
+
 CLAIM_AT_ONCE = 20
 """The most that the router hands out in one call."""
 
@@ -61,6 +65,8 @@ class Worker:
         self._held: dict[str, Collaboration] = {}
         """By task id."""
         self._begins = asyncio.Event()
+        self._failed: Counter[str] = Counter()
+        """Faults of collaborations that were running here, by task id."""
         self._passed_over: set[str] = set()
         """Tenants of which some requesters had enough here."""
         self._running: dict[asyncio.Task[None], HandedOver] = {}
@@ -202,9 +208,20 @@ class Worker:
                 finally:
                     if self._held.get(claim.task_id) is held:
                         del self._held[claim.task_id]
-            except Exception:
-                # Its lease lapses, and it is tried again, here or elsewhere, until its attempts are used up.
+            except Exception as error:
+                # Its lease lapses, and it is tried again, here or elsewhere. What fails each time is a fault of ours or
+                # of what its agents have handed in, and would fail for ever.
                 log.exception("a collaboration could not be run", extra={"task": claim.task_id})
+                self._failed[claim.task_id] += 1
+                if self._failed[claim.task_id] >= MAX_FAULTS:
+                    del self._failed[claim.task_id]
+                    await self._give_up(tenant, claim, f"the hub could not run it: {type(error).__name__}: {error}")
+
+    async def _give_up(self, tenant: str, claim: Claim, reason: str) -> None:
+        try:
+            await self._refuse(tenant, claim, reason[:MAX_REASON])
+        except AicpError as error:
+            log.warning("a collaboration could not be ended: %s", error, extra={"task": claim.task_id})
 
     async def _refuse(self, tenant: str, claim: Claim, reason: str) -> None:
         await self._router.submit(tenant, "", claim.task_id, claim.attempt, status="failed", result=reason)
