@@ -126,7 +126,7 @@ def _map_reduce(name: str, chance: random.Random) -> Order:
 def _planned(name: str, chance: random.Random) -> Order:
     agents, with_writer = _some(chance, 3), chance.random() < 0.5
     on_failure: OnFailure = chance.choice(("continue", "fail_fast"))
-    asked = {"agents": agents}
+    asked = {"agents": [*agents, PLANNER]}
     if chance.random() < 0.25:
         plan = _plan(name, "parallel", on_failure, patterns.side_by_side(agents))
         return _order(name, chance, plan, asked, with_writer=with_writer)
