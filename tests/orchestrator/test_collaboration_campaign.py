@@ -100,9 +100,9 @@ def ended_right(order: Order) -> None:
             assert planning == []
         if order.scenario.plan.pattern == "vote" and order.whole["state"] == "completed":
             votes = order.whole["result"]["vote"]["votes"]
-            done = [part["step"] for part in order.whole["result"]["parts"] if part["status"] == "completed"]
-            assert {step: choice for choice, steps in votes.items() for step in steps} == {
-                step: choice_of(step) for step in done
+            done = [part for part in order.whole["result"]["parts"] if part["status"] == "completed"]
+            assert {agent: choice for choice, agents in votes.items() for agent in agents} == {
+                part["agent"]: choice_of(part["step"]) for part in done
             }
     except AssertionError as error:
         error.add_note(f"{order.name}: {order.arguments}\n{order.scenario.answers}\n{order.seen}\n{order.whole}")
