@@ -186,3 +186,13 @@ def test_whatever_is_handed_in_every_vote_is_counted_once(results: dict[str, Any
 @pytest.mark.parametrize("text", ['{"a":' * 40_000, "\n" * 130_000, "[" * 100_000, "x" * 200_000])
 def test_a_hostile_vote_is_unclear(text: str) -> None:
     assert tally({"a": text}, [], 1).unclear == ["a"]
+
+
+def test_a_choice_with_a_long_reason_counts() -> None:
+    text = '{"choice": "yes", "why": "' + "because " * 2_000 + '"}'
+    assert tally({"a": text}, ["yes", "no"], 1).winner == "yes"
+
+
+def test_a_number_of_many_digits_is_read_or_unclear_and_no_fault() -> None:
+    found = tally({"a": '{"choice": ' + "9" * 5_000 + "}"}, [], 1)
+    assert found.unclear == ["a"] or found.winner

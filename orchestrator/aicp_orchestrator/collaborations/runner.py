@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Literal
 
-from prometheus_client import Counter
+from prometheus_client import Counter as Metric
 
 from aicp_common.cancellation import end
 from aicp_common.errors import Conflict, NotFound, Unavailable
@@ -20,12 +21,12 @@ from aicp_orchestrator.router_client import PASSING, Claim, TaskView, hub
 
 log = logging.getLogger(__name__)
 
-COLLABORATIONS = Counter(
+COLLABORATIONS = Metric(
     "aicp_collaborations_total",
     "Collaborations that this worker ran, by how they left it: completed, failed, or lost (cancelled, or taken over).",
     ["outcome"],
 )
-STEPS = Counter("aicp_collaboration_steps_total", "Steps that ended, by status.", ["status"])
+STEPS = Metric("aicp_collaboration_steps_total", "Steps that ended, by status.", ["status"])
 
 GATHER_S = 0.25
 """Progress is told at most this often."""
@@ -242,11 +243,9 @@ class Collaboration:
         return round(ended / len(self._progress), 3)
 
     def _summary(self) -> str:
-        count: dict[str, int] = {}
-        for state in self._progress.values():
-            count[state.status] = count.get(state.status, 0) + 1
+        by_status = Counter(state.status for state in self._progress.values())
         steps = "1 step" if len(self._progress) == 1 else f"{len(self._progress)} steps"
-        text = f"{steps}: " + ", ".join(f"{number} {status}" for status, number in count.items())
+        text = f"{steps}: " + ", ".join(f"{number} {status}" for status, number in by_status.items())
         asking = [
             f"{id} ({state.agent}) asks: {state.question[:300]} - answer with answer_task, task_id {state.task_id}"
             for id, state in self._progress.items()

@@ -13,7 +13,7 @@ from aicp_common.envelope import encode_json
 MAX_CHOICE_CHARACTERS = 200
 
 MAX_LOOKED_AT = 4_096
-"""Characters of what an agent submitted."""
+"""Characters of what an agent chose."""
 
 _NAMES = ("choice", "vote", "answer")
 """Under which an agent may have put it."""
@@ -66,9 +66,6 @@ def tally(results: Mapping[str, Any], choices: Sequence[str], asked: int) -> Tal
 
 def _chosen(result: Any, choices: Sequence[str]) -> str:
     """What an agent chose; empty when that cannot be said."""
-    if isinstance(result, str):
-        # Whoever chooses says it early.
-        result = result[:MAX_LOOKED_AT]
     if isinstance(result, str) and (fenced := _FENCED.match(result)):
         result = fenced[1]
     if isinstance(result, str) and result.lstrip().startswith("{"):
@@ -82,11 +79,13 @@ def _chosen(result: Any, choices: Sequence[str]) -> str:
         result = encode_json(result).decode()
     if not isinstance(result, str):
         return ""
-    said = result[:MAX_LOOKED_AT].strip().casefold()
+    # Whoever chooses says it early.
+    result = result[:MAX_LOOKED_AT]
+    said = result.strip().casefold()
     # A choice may be made of signs alone.
     if same := [choice for choice in choices if choice.strip().casefold() == said]:
         return same[0]
-    line = next((line.strip(_AROUND) for line in result[:MAX_LOOKED_AT].splitlines() if line.strip(_AROUND)), "")
+    line = next((line.strip(_AROUND) for line in result.splitlines() if line.strip(_AROUND)), "")
     if not choices:
         return line if len(line) <= MAX_CHOICE_CHARACTERS else ""
     begun = [choice for choice in choices if _begins(line.casefold(), choice.strip(_AROUND).casefold())]

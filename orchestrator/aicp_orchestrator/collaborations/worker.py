@@ -205,6 +205,7 @@ class Worker:
                 self._begins.set()
                 try:
                     await held.run()
+                    self._failed.pop(claim.task_id, None)
                 finally:
                     if self._held.get(claim.task_id) is held:
                         del self._held[claim.task_id]
@@ -212,6 +213,8 @@ class Worker:
                 # Its lease lapses, and it is tried again, here or elsewhere. What fails each time is a fault of ours or
                 # of what its agents have handed in, and would fail for ever.
                 log.exception("a collaboration could not be run", extra={"task": claim.task_id})
+                if len(self._failed) >= self._max:
+                    self._failed.clear()
                 self._failed[claim.task_id] += 1
                 if self._failed[claim.task_id] >= MAX_FAULTS:
                     del self._failed[claim.task_id]
