@@ -453,6 +453,8 @@ FIELDS = (
         ({"task": "t", "agents": ["bob"], "deadline_s": 0}, "deadline_s: .*greater than or equal to 1"),
         ({"task": "t", "agents": ["bob"], "on_failure": "ignore"}, "on_failure: .*'continue', 'fail_fast' or 'quorum'"),
         ({"task": "t", "agents": ["bob"], "context": {"input_from": 1}}, "'input_from' is written by the hub"),
+        ({"task": "t", "agents": ["bob"], "context": "our budget"}, "context: 'our budget' is no key of the shared"),
+        ({"task": "t", "agents": ["bob"], "context": ["ok", "a/../b"]}, "context: 'a/../b' is no key"),
         ({"task": "t", "agents": ["bob"], "context": {"x": "y" * 40_000}}, "share_context"),
     ],
 )

@@ -1,12 +1,12 @@
 """The request for a collaboration: its arguments, and the plan that is made of them."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from pydantic import Field, ValidationError
 
+from aicp_common.context_keys import KEY_RULE, is_key
 from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import InvalidArgument, NotFound
 from aicp_common.ids import ID_PATTERN
@@ -56,9 +56,6 @@ MAX_DEADLINE_S = 86_400
 
 AUTO = "auto"
 """As `synthesizer`: whoever offers it."""
-
-_is_key = re.compile(r"[A-Za-z0-9._~:@%-]+(/[A-Za-z0-9._~:@%-]+)*").fullmatch
-"""What can be a key; the state hub, which keeps them, says the last word."""
 
 SHARE_IT = "put long material into a shared context with share_context and name its key in `context`"
 
@@ -223,10 +220,10 @@ def _check_sizes(arguments: CollaborationArguments) -> None:
         if taken:
             raise InvalidArgument(f"context: {taken[0]!r} is written by the hub", expected="another name for it")
     for key in _keys(arguments):
-        if not _is_key(key.removeprefix("aicp://context/")):
+        if not is_key(key):
             raise InvalidArgument(
                 f"context: {key[:80]!r} is no key of the shared context",
-                expected="a key, a list of keys, or an object with what the agents should know",
+                expected=f"a key ({KEY_RULE}), a list of keys, or an object with what the agents should know",
             )
     for place, item in enumerate(arguments.inputs or ()):
         size = len(encode_json(item))

@@ -1,11 +1,11 @@
 """Checks of arguments that several tools share."""
 
-import re
 from typing import Annotated, Any
 
 import msgspec
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
+from aicp_common.context_keys import KEY_RULE, is_key
 from aicp_common.envelope import encode_json
 from aicp_common.errors import InvalidArgument, TooLarge
 from aicp_common.ids import ID_PATTERN
@@ -20,14 +20,6 @@ MAX_ANSWER_BYTES = 64 * 1024
 MAX_DEADLINE_S = 7 * 86_400
 DAY_S = 86_400
 
-MAX_KEY_CHARACTERS = 256
-KEY_RULE = (
-    f'1 to {MAX_KEY_CHARACTERS} characters: segments of A-Z a-z 0-9 . _ ~ : @ - separated by "/", none empty, '
-    'none "." or ".."'
-)
-"""What a key of the shared context may be; the state hub, which keeps them, has the same rule."""
-
-_is_key = re.compile(r"(?!\.{1,2}(/|$))[A-Za-z0-9._~:@-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9._~:@-]+)*").fullmatch
 _CONTEXT_URI = "aicp://context/"
 
 
@@ -110,7 +102,7 @@ def context_of(context: str | list[str] | dict[str, Any] | None) -> tuple[str, l
 
 
 def _key(text: str) -> str:
-    if len(text) <= MAX_KEY_CHARACTERS and _is_key(text):
+    if is_key(text):
         return text
     try:
         meant = msgspec.json.decode(text)

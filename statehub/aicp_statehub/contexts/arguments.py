@@ -7,11 +7,12 @@ import msgspec
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from aicp_common.context_keys import KEY_PATTERN, KEY_RULE, MAX_KEY_CHARACTERS, is_key
 from aicp_common.errors import InvalidArgument
 from aicp_common.ids import is_id
 from aicp_common.tool import MAX_WAIT_S, Arguments
 from aicp_statehub.contexts.json_text import AnyJson, TextResult, checked
-from aicp_statehub.contexts.keys import KEY_PATTERN, KEY_RULE, MAX_KEY_CHARACTERS, PREFIX_RULE, is_key, is_prefix
+from aicp_statehub.contexts.keys import PREFIX_RULE, is_prefix
 from aicp_statehub.contexts.scripts import EVERYBODY
 from aicp_statehub.contexts.state import MAX_VERSION
 

@@ -4,29 +4,15 @@ import re
 from urllib.parse import quote, unquote_to_bytes
 
 from aicp_common import subjects
+from aicp_common.context_keys import KEY_RULE, MAX_KEY_CHARACTERS, is_key
 from aicp_common.errors import InvalidArgument, NotFound
 from aicp_common.ids import digest
 
-MAX_KEY_CHARACTERS = 256
-KEY_PATTERN = r"^[A-Za-z0-9._~:@-]+(/[A-Za-z0-9._~:@-]+)*$"
-KEY_RULE = (
-    f'1 to {MAX_KEY_CHARACTERS} characters: segments of A-Z a-z 0-9 . _ ~ : @ - separated by "/", none empty, '
-    'none "." or ".."'
-)
 PREFIX_RULE = f"the beginning of a key: at most {MAX_KEY_CHARACTERS} characters of A-Z a-z 0-9 . _ ~ : @ - /"
 
 CONTEXT_URI = "aicp://context/"
 
-_has_pattern = re.compile(KEY_PATTERN).fullmatch
 _is_prefix = re.compile(r"[A-Za-z0-9._~:@/-]*").fullmatch
-
-
-def is_key(text: str) -> bool:
-    """Whether `text` may name a context."""
-    if len(text) > MAX_KEY_CHARACTERS or _has_pattern(text) is None:
-        return False
-    framed = f"/{text}/"
-    return "/./" not in framed and "/../" not in framed
 
 
 def is_prefix(text: str) -> bool:
