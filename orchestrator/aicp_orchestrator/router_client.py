@@ -149,6 +149,8 @@ class ListedAgent(msgspec.Struct, frozen=True):
     online: bool
     capabilities: tuple[str, ...] = ()
     """In that agent's words."""
+    accepts_you: bool = True
+    """Whether it takes work from who asked for the list."""
 
     def offers(self, capability: str) -> bool:
         """Whether it says in so many words that it can do this."""

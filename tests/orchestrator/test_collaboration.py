@@ -1,6 +1,7 @@
 """Collaborations end to end: real orchestrator, router, state hub, NATS and Redis; the tests play the agents."""
 
 import asyncio
+import functools
 import re
 from typing import Any
 
@@ -9,8 +10,10 @@ from nats.aio.msg import Msg
 
 from aicp_common import subjects
 from aicp_common.envelope import encode_json
+from aicp_common.store import connect_redis, key
 from tests.conftest import envelope
 from tests.orchestrator.network import Network, Refused, Task, parts
+from tests.support.processes import Backend
 
 
 async def test_two_named_agents_both_get_their_part_and_the_requester_both_results(network: Network) -> None:
@@ -474,3 +477,56 @@ async def test_a_key_stands_for_one_collaboration(network: Network) -> None:
     assert (await network.collaborate(**asked | {"wait_s": 1}))["task_id"] == first["task_id"]
     with pytest.raises(Refused, match=f"conflict: idempotency_key: it stands for the task {first['task_id']}"):
         await network.collaborate(**asked | {"task": "Q2?"})
+
+
+async def test_a_result_of_many_levels_is_handed_on_and_comes_back(network: Network) -> None:
+    await network.join("alice", "bob", "carol")
+    core: list[Any] = ["the core"]
+    deep = functools.reduce(lambda inner, _: [inner], range(99), core)
+    asked = await network.collaborate(task="t", agents=["bob", "carol"], pattern="pipeline", wait_s=0)
+    await network.serve("bob", deep)
+    second = await network.receive("carol")
+    assert second["context"]["input_from"]["step-1"] == deep
+    await network.submit("carol", second, deep)
+    whole = await network.ended(asked["task_id"])
+    assert whole["state"] == "completed"
+    assert whole["result"]["answer"] == deep
+
+
+async def test_a_task_that_says_nothing_is_refused_by_its_own_name(network: Network) -> None:
+    await network.join("alice", "bob")
+    with pytest.raises(Refused, match="task: should say what is to be done"):
+        await network.collaborate(task=" \n", agents=["bob"])
+    with pytest.raises(Refused, match=r"steps\.0\.task.*should say what is to be done"):
+        await network.collaborate(task="t", steps=[{"id": "a", "task": "  "}])
+
+
+async def test_the_requester_is_told_who_is_waited_for_and_not_here(network: Network, backend: Backend) -> None:
+    await network.join("alice", "bob", "carol")
+    redis = connect_redis(backend.redis_url)
+    await redis.zrem(key(network.tenant, "presence"), "carol")
+    await redis.aclose()
+    answer = await network.collaborate(task="t", agents=["bob", "carol"], pattern="pipeline", wait_s=0)
+    assert "Not online: carol; what is theirs waits for them until the deadline." in answer["next"]
+    await network.serve("bob", "done")
+    whole = await network.until(answer["task_id"], lambda task: "agent_online" in task["steps"][1])
+    assert whole["steps"][1]["agent_online"] is False
+    assert "not online: carol (step-2)" in whole["next"]
+
+
+async def test_of_a_deadline_of_seconds_there_is_time_left_to_hand_over_the_parts(network: Network) -> None:
+    await network.join("alice", "bob", "carol")
+    asked = asyncio.create_task(network.collaborate(task="t", agents=["bob", "carol"], deadline_s=2))
+    await network.serve("bob", "in time")
+    answer = await asked
+    assert answer["status"] == "completed"
+    assert parts(answer["result"])["step-1"]["result"] == "in time"
+
+
+async def test_why_a_collaboration_failed_is_told_in_a_sentence(network: Network) -> None:
+    await network.join("alice", "bob")
+    asked = await network.collaborate(task="t", agents=["bob"], wait_s=0)
+    await network.serve("bob", "I have no data", status="failed")
+    whole = await network.ended(asked["task_id"])
+    assert "I have no data" in whole["error"]["message"]
+    assert "{" not in whole["error"]["message"]

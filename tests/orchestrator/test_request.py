@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aicp_common.errors import NotFound
+from aicp_common.errors import Forbidden, NotFound
 from aicp_orchestrator.collaborations.request import CollaborationArguments, plan_of
 from aicp_orchestrator.router_client import Agents, ListedAgent
 from tests.conftest import envelope
@@ -29,6 +29,11 @@ async def chosen(*agents: ListedAgent) -> list[str]:
 
 def here(name: str) -> ListedAgent:
     return ListedAgent(name, online=True)
+
+
+def choosy(name: str) -> ListedAgent:
+    """One that is here, and takes no work from the requester."""
+    return ListedAgent(name, online=True, accepts_you=False)
 
 
 def away(name: str) -> ListedAgent:
@@ -57,3 +62,28 @@ async def test_when_nobody_is_online_those_who_will_come_back_are_named() -> Non
         await chosen(away("guest-1"), away("bob"))
     assert refused.value.hint is not None
     assert refused.value.hint.startswith("offline are: bob;")
+
+
+async def test_who_takes_no_work_from_the_requester_is_not_asked() -> None:
+    assert await chosen(choosy("dave"), here("bob")) == ["bob"]
+    with pytest.raises(NotFound):
+        await chosen(choosy("dave"))
+
+
+async def test_naming_somebody_who_takes_no_work_from_the_requester_is_refused_at_once() -> None:
+    router: Any = Router(here("bob"), choosy("dave"))
+    asked = CollaborationArguments(task="t", agents=["bob", "dave"])
+    with pytest.raises(Forbidden, match=r"agents\.1: 'dave' takes no work from 'alice'"):
+        await plan_of(router, envelope("t", "alice"), asked)
+
+
+async def test_who_takes_no_work_from_the_requester_neither_makes_the_plan_nor_stands_in_it() -> None:
+    planners = [
+        ListedAgent("dave", online=True, capabilities=("planning",), accepts_you=False),
+        ListedAgent("bob", online=True, capabilities=("planning",)),
+    ]
+    router: Any = Router(*planners, here("carol"))
+    plan = await plan_of(router, envelope("t", "alice"), CollaborationArguments(task="t"))
+    assert plan.planner is not None
+    assert (plan.planner.agent, plan.planner.agents) == ("bob", ("bob", "carol"))
+    assert "dave" not in plan.planner.roster

@@ -196,3 +196,16 @@ def test_a_choice_with_a_long_reason_counts() -> None:
 def test_a_number_of_many_digits_is_read_or_unclear_and_no_fault() -> None:
     found = tally({"a": '{"choice": ' + "9" * 5_000 + "}"}, [], 1)
     assert found.unclear == ["a"] or found.winner
+
+
+def test_an_agent_that_stood_in_for_another_voter_has_one_vote() -> None:
+    plan, progress = voted(0, "x", "y", "x", "y")
+    for step, agent in zip(plan.steps, ("bob", "carol", "bob", "dave"), strict=True):
+        progress[step.id].agent = agent
+    told = result_of(plan, progress)
+    assert told["vote"] == {
+        "winner": None,
+        "votes": {"y": ["carol", "dave"], "x": ["bob"]},
+        "asked": 4,
+        "repeated": ["bob"],
+    }

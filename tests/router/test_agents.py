@@ -1,6 +1,7 @@
 """Who is in the network, who may do what, and what wrong calls are told."""
 
 import asyncio
+import functools
 from typing import Any
 
 import pytest
@@ -240,6 +241,51 @@ async def test_an_object_that_was_sent_as_text_is_refused_with_what_to_send(net:
     error = await refused(net.route("alice", agent="bob", context='{"a": 1}'))
     assert error.code == "invalid_argument"
     assert "send the object itself, not as text" in error.message
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+async def test_a_context_of_brackets_alone_is_refused_as_no_key(net: Network, opening: str) -> None:
+    await net.register("bob", "work")
+    error = await refused(net.route("alice", agent="bob", context=opening * 10_000))
+    assert error.code == "invalid_argument"
+    assert "is no key of the shared context" in error.message
+
+
+def nested(levels: int) -> Any:
+    """So many lists within each other."""
+    innermost: list[Any] = []
+    return functools.reduce(lambda inner, _: [inner], range(levels - 1), innermost)
+
+
+async def test_a_result_has_no_more_levels_than_those_who_get_it_can_read(net: Network) -> None:
+    await net.register("bob", "work")
+    routed = await net.route("alice", agent="bob")
+    [task] = (await net.tool("bob", "receive_tasks", wait_s=5))["tasks"]
+    mine = {"task_id": task["task_id"], "attempt": task["attempt"], "status": "completed"}
+    error = await refused(net.tool("bob", "submit_result", **mine, result=nested(101)))
+    assert error.code == "too_large"
+    assert error.message.startswith("result: has lists and objects within each other on more than 100 levels")
+    await net.tool("bob", "submit_result", **mine, result=nested(100))
+    assert (await net.tool("alice", "get_task", task_id=routed["task_id"]))["result"] == nested(100)
+
+
+async def test_a_broad_result_is_not_mistaken_for_a_deep_one(net: Network) -> None:
+    await net.register("bob", "work")
+    routed = await net.route("alice", agent="bob")
+    [task] = (await net.tool("bob", "receive_tasks", wait_s=5))["tasks"]
+    broad = [[{"row": row}] for row in range(500)]
+    mine = {"task_id": task["task_id"], "attempt": task["attempt"], "status": "completed"}
+    await net.tool("bob", "submit_result", **mine, result=broad)
+    assert (await net.tool("alice", "get_task", task_id=routed["task_id"]))["result"] == broad
+
+
+async def test_the_list_says_who_takes_no_work_from_its_reader(net: Network) -> None:
+    await net.register("bob", "work", accept_from=["carol"])
+    await net.register("carol", "work")
+    listed = (await net.tool("alice", "list_agents"))["agents"]
+    assert {agent["agent"]: agent.get("accepts_you", True) for agent in listed} == {"bob": False, "carol": True}
+    listed = (await net.tool("bob", "list_agents"))["agents"]
+    assert all("accepts_you" not in agent for agent in listed), "not to oneself"
 
 
 @pytest.mark.parametrize("name", ["a", "plan", "project/plan", "a.b_c~d:e@f-g/..h/...", "k" * 256])

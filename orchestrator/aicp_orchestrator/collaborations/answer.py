@@ -1,5 +1,6 @@
 """The answer to a request for a collaboration: where it and each of its steps stand."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -71,6 +72,7 @@ async def answer_of(
         _step_state(id, planned.get(id), found.get(id), parts.get(id), status)
         for id in dict.fromkeys([*(id for id in found if id not in planned), *planned])
     ]
+    absent = await _absent(router, envelope, found, planned) if status == "running" else []
     return CollaborationResult(
         status=status,
         task_id=task_id,
@@ -86,7 +88,7 @@ async def answer_of(
         steps=steps,
         result=result,
         error=(result or {}).get("reason") or (whole.error.message if whole is not None and whole.error else None),
-        next=_next(status, task_id, steps),
+        next=_next(status, task_id, steps, absent),
     )
 
 
@@ -97,6 +99,19 @@ async def _steps(router: RouterClient, envelope: Envelope, task_id: str) -> dict
     except PASSING:
         return {}
     return {task.step: task for task in made}
+
+
+async def _absent(
+    router: RouterClient, envelope: Envelope, found: Mapping[str, StepTask], planned: Mapping[str, Step]
+) -> list[str]:
+    """Agents that have work of it, or will have, and are not here to begin with it."""
+    names = [task.agent for task in found.values() if task.state == "submitted"]
+    names += [step.agent for id, step in planned.items() if id not in found]
+    awaited = list(dict.fromkeys(filter(None, names)))
+    if not awaited:
+        return []
+    online = await router.online_if_reachable(envelope.principal.tenant, envelope.traceparent, awaited)
+    return [] if online is None else [name for name in awaited if name not in online]
 
 
 def _step_state(
@@ -135,7 +150,7 @@ def _status(state: TaskState | Literal[""]) -> CollaborationStatus:
             return "running"
 
 
-def _next(status: CollaborationStatus, task_id: str, steps: list[StepState]) -> str:
+def _next(status: CollaborationStatus, task_id: str, steps: list[StepState], absent: list[str]) -> str:
     match status:
         case "input_required":
             asking = [f"{step.agent} (step {step.id}, task_id {step.task_id})" for step in steps if step.question]
@@ -144,7 +159,8 @@ def _next(status: CollaborationStatus, task_id: str, steps: list[StepState]) -> 
                 f"{' and that of '.join(asking)}, then call get_task (task_id {task_id}, wait_s 30) for the whole."
             )
         case "running":
-            return f"It runs. Call get_task (task_id {task_id}, wait_s 30) until it has ended."
+            away = f"Not online: {', '.join(absent[:5])}; what is theirs waits for them until the deadline. "
+            return f"It runs. {away if absent else ''}Call get_task (task_id {task_id}, wait_s 30) until it has ended."
         case "completed":
             return "Do as `instruction` in `result` says."
         case "failed":

@@ -40,7 +40,8 @@ JUDGE = (
     "tell your user that and why."
 )
 NO_MAJORITY = (
-    "No choice has a majority; what is `unclear` could not be read as a choice. Tell your user how the votes stand and "
+    "No choice has a majority; what is `unclear` could not be read as a choice, and `repeated` is a second vote of an "
+    "agent, which does not count. Tell your user how the votes stand and "
     "what speaks for each, and decide with them."
 )
 REDUCE = "These are the results for each input. Put them together into one answer for your user; say what is missing."
@@ -138,15 +139,22 @@ def _vote(counted: Tally, progress: Mapping[str, Progress]) -> dict[str, Any]:
     }
     if counted.unclear:
         vote["unclear"] = names(counted.unclear)
+    if counted.repeated:
+        vote["repeated"] = names(counted.repeated)
     return vote
 
 
 def count(plan: Plan, progress: Mapping[str, Progress]) -> Tally:
-    """How the votes of a vote stand."""
-    results = {step.id: progress[step.id].result for step in plan.steps if progress[step.id].status == "completed"}
+    """How the votes of a vote stand. An agent has one, also when it stood in for another voter."""
+    voted = [step.id for step in plan.steps if progress[step.id].status == "completed"]
+    of_agent: dict[str, str] = {}
+    for id in voted:
+        of_agent.setdefault(progress[id].agent or id, id)
+    results = {id: progress[id].result for id in of_agent.values()}
     # More than are enough may have come in at the same moment.
     asked = max(plan.quorum, len(results)) if plan.quorum else len(plan.steps)
-    return tally(results, plan.choices, asked)
+    repeated = [id for id in voted if id not in results]
+    return msgspec.structs.replace(tally(results, plan.choices, asked), repeated=repeated)
 
 
 def failure_of(plan: Plan, progress: Mapping[str, Progress]) -> dict[str, Any]:

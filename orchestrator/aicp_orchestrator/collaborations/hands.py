@@ -25,6 +25,9 @@ RETRIES = Counter("aicp_collaboration_retries_total", "Steps that were tried aga
 HEAD_START_S = 2.0
 """How long before the whole a step's time ends, so that the parts which did complete can still be handed over."""
 
+MIN_STEP_S = 0.05
+"""The least time that the router gives a task."""
+
 PLANNING_SHARE = 0.25
 """Of the time that is left, for a plan."""
 
@@ -73,6 +76,7 @@ class Hands:
         self._traceparent = traceparent
         self._changed = changed
         self._made: dict[str, list[StepTask]] = defaultdict(list)
+        self._standing_in = asyncio.Lock()
 
     async def take_stock(self) -> None:
         """Learn which tasks the workers before have made."""
@@ -190,12 +194,17 @@ class Hands:
             fields["context"] = context
         if not again:
             return await self._ask(fields | ({"agent": step.agent} if step.agent else {}), step)
-        taken: set[str] = set()
-        if plan.pattern in EACH_FOR_ITSELF:
-            others = [other for other in plan.steps if other.id != step.id]
-            # Those that are asked, and those that have stepped in for them.
-            taken = {name for other in others for name in (other.agent, progress[other.id].agent) if name}
-        created = await self._ask(fields | {"exclude_agents": sorted({*avoid, *taken})}, step)
+        # One after the other, so that no two steps find the same agent that is still free.
+        async with self._standing_in:
+            taken: set[str] = set()
+            if plan.pattern in EACH_FOR_ITSELF:
+                others = [other for other in plan.steps if other.id != step.id]
+                # Those that are asked, and those that have stepped in for them.
+                taken = {name for other in others for name in (other.agent, progress[other.id].agent) if name}
+                # And those whom the worker before has found for them.
+                taken |= {made[-1].agent for other in others if (made := self._made.get(other.id)) and made[-1].agent}
+            created = await self._ask(fields | {"exclude_agents": sorted({*avoid, *taken})}, step)
+            progress[step.id].agent = created.agent or progress[step.id].agent
         if created.unroutable is None or not avoid:
             return created
         # Nobody else: better the same again than nobody.
@@ -215,10 +224,10 @@ class Hands:
     def _deadline_s(self, step: Step) -> float:
         until = datetime.datetime.fromisoformat(self._claim.deadline)
         left_s = (until - datetime.datetime.now(datetime.UTC)).total_seconds()
-        whole_s = max(1.0, left_s - min(HEAD_START_S, left_s * 0.4))
+        whole_s = left_s - min(HEAD_START_S, left_s * 0.4)
         if step.id == PLAN_STEP:
-            whole_s = max(1.0, whole_s * PLANNING_SHARE)
-        return min(step.timeout_s, whole_s) if step.timeout_s else whole_s
+            whole_s *= PLANNING_SHARE
+        return max(MIN_STEP_S, min(step.timeout_s, whole_s) if step.timeout_s else whole_s)
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:

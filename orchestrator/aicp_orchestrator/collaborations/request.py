@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from aicp_common.context_keys import KEY_RULE, is_key
 from aicp_common.envelope import Envelope, encode_json
-from aicp_common.errors import InvalidArgument, NotFound
+from aicp_common.errors import Forbidden, InvalidArgument, NotFound
 from aicp_common.ids import ID_PATTERN
 from aicp_common.tool import MAX_WAIT_S, Arguments
 from aicp_orchestrator.collaborations import patterns
@@ -394,7 +394,8 @@ def check_plan(plan: Plan) -> None:
 
 
 async def _must_be_registered(router: RouterClient, envelope: Envelope, named: Mapping[str, str]) -> None:
-    """Refuse a name that nobody has at once, before the others have worked for nothing.
+    """Refuse at once a name that nobody has, or of an agent that takes no work from the requester, before the others
+    have worked for nothing.
 
     Args:
         named: Names of agents, and where in the arguments each stands.
@@ -403,6 +404,12 @@ async def _must_be_registered(router: RouterClient, envelope: Envelope, named: M
         return
     me = envelope.principal.agent
     found = await router.agents(envelope.principal, envelope.traceparent, limit=MAX_LISTED)
+    for agent in found.agents:
+        if agent.agent in named and not agent.accepts_you:
+            raise Forbidden(
+                f"{named[agent.agent]}: {agent.agent!r} takes no work from {me!r}",
+                hint="name others; list_agents says with accepts_you false who does not take yours",
+            )
     missing = [name for name in named if name not in found.names]
     # In a larger network those that are not on the list may be there; the router says so when their step starts.
     if missing and found.total <= MAX_LISTED:
@@ -421,14 +428,16 @@ async def _planner(router: RouterClient, envelope: Envelope, arguments: Collabor
     able = await router.agents(
         me, envelope.traceparent, capabilities=[PLANNING], query=arguments.task, online_only=True, limit=MAX_CANDIDATES
     )
-    asked = [agent.agent for agent in able.agents if agent.agent != me.agent and agent.offers(PLANNING)]
+    asked = [
+        agent.agent for agent in able.agents if agent.agent != me.agent and agent.accepts_you and agent.offers(PLANNING)
+    ]
     # Who names the agents wants no others to know of the task.
     who = next((name for name in asked if not arguments.agents or name in arguments.agents), None)
     if who is None:
         return None
     # The best fitting ones, of those that may be named.
     found = await router.agents(me, envelope.traceparent, query=arguments.task, limit=MAX_CANDIDATES)
-    wanted = set(arguments.agents or found.names) - {me.agent}
+    wanted = set(arguments.agents or (agent.agent for agent in found.agents if agent.accepts_you)) - {me.agent}
     known = [agent for agent in found.agents if agent.agent in wanted]
     names = tuple(dict.fromkeys([*(agent.agent for agent in known), *sorted(wanted)]))
     return Planner(
@@ -444,12 +453,16 @@ async def _fitting(router: RouterClient, envelope: Envelope, task: str, members:
     only where there are not enough others."""
     me = envelope.principal
     found = await router.agents(me, envelope.traceparent, query=task, online_only=True, limit=MAX_CANDIDATES)
-    others = [agent.agent for agent in found.agents if agent.agent != me.agent and agent.online]
+    others = [agent.agent for agent in found.agents if agent.agent != me.agent and agent.online and agent.accepts_you]
     others = [name for name in others if name in members] or others
     if others:
         return sorted(others, key=is_guest)[:MAX_CHOSEN]
     known = await router.agents(me, envelope.traceparent, query=task, limit=10)
-    away = [name for name in known.names if name != me.agent and not is_guest(name)]
+    away = [
+        agent.agent
+        for agent in known.agents
+        if agent.agent != me.agent and agent.accepts_you and not is_guest(agent.agent)
+    ]
     raise NotFound(
         "no other agent is online that could take part",
         hint=f"offline are: {', '.join(away)}; named in `agents` they get their part when they are back"

@@ -30,11 +30,17 @@ def _agent_name(text: str) -> str:
     return _id(text.strip().lower())
 
 
+def _said(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "{rule}", {"rule": "should say what is to be done"})
+    return text
+
+
 StepId = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
 AgentName = Annotated[
     str, AfterValidator(_agent_name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64})
 ]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TASK_BYTES)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TASK_BYTES), AfterValidator(_said)]
 
 
 class StepArguments(Arguments):

@@ -36,6 +36,8 @@ class Tally(msgspec.Struct, frozen=True):
     """How many votes there could be."""
     winner: str | None
     """What more than half of those chose who were asked."""
+    repeated: list[str] = []
+    """Steps that were not counted, because their agent has voted before."""
 
 
 def tally(results: Mapping[str, Any], choices: Sequence[str], asked: int) -> Tally:

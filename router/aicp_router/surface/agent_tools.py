@@ -132,6 +132,7 @@ class ListedAgent(Result):
     load: int = Field(description="Tasks that it has or that wait for it.")
     max_concurrency: int
     you: bool | None = Field(None, description="This is you.")
+    accepts_you: Literal[False] | None = Field(None, description="It takes work from others, and none from you.")
     match: Why | None = Field(None, description="How well it fits what was asked for.")
 
 
@@ -306,6 +307,7 @@ def _listed(agent: Agent, asker: str, match: Why | None) -> ListedAgent:
         load=agent.load,
         max_concurrency=profile.max_concurrency,
         you=True if agent.name == asker else None,
+        accepts_you=None if profile.accepts(asker) or agent.name == asker else False,
         match=match,
     )
 

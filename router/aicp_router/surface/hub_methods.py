@@ -13,6 +13,8 @@ from aicp_router.settings import RouterSettings
 from aicp_router.surface.request_tools import count_opened
 from aicp_router.tasks import steps
 from aicp_router.tasks.arguments import (
+    DAY_S,
+    MAX_DEADLINE_S,
     MAX_RESULT_BYTES,
     AgentName,
     OrderArguments,
@@ -30,6 +32,8 @@ class CreateArguments(OrderArguments):
     """For the method `create_task`: what other services of the hub open tasks with."""
 
     kind: Kind = "task"
+    deadline_s: float = Field(DAY_S, ge=0.05, le=MAX_DEADLINE_S)
+    """A step may have less than what a requester may give: it ends before the whole."""
     agent: AgentName | None = None
     input: Any = None
     exclude_agents: list[AgentName] | None = Field(None, max_length=100)

@@ -17,7 +17,15 @@ from aicp_router.agents.profile import DEFAULT_CONCURRENCY
 from aicp_router.clock import now_ms, wait_for
 from aicp_router.settings import RouterSettings
 from aicp_router.tasks import holding, notes, work_scripts
-from aicp_router.tasks.arguments import MAX_RESULT_BYTES, AgentName, TaskId, WaitS, bounded_json
+from aicp_router.tasks.arguments import (
+    MAX_LEVELS,
+    MAX_RESULT_BYTES,
+    MAX_RESULT_LEVELS,
+    AgentName,
+    TaskId,
+    WaitS,
+    bounded_json,
+)
 from aicp_router.tasks.delivery import DeliveredTask, Reader, delivered
 from aicp_router.tasks.dispatch import Dispatch
 from aicp_router.tasks.holding import Desk, Held
@@ -258,7 +266,9 @@ def declare(service: Service[RouterSettings], dispatch: Dispatch) -> None:
         if asked.status == "completed" and "result" not in asked.model_fields_set:
             raise InvalidArgument("result: missing", expected="what the requester shall get, any JSON")
         await registry.see(tenant, me)
-        result = bounded_json("result", asked.result, MAX_RESULT_BYTES)
+        # What the hub hands in has the results of others within it.
+        levels = MAX_LEVELS if me in RESERVED_AGENTS else MAX_RESULT_LEVELS
+        result = bounded_json("result", asked.result, MAX_RESULT_BYTES, levels)
         with waiters.listening(subjects.agent(tenant, me)) as waiter:
             submitted = await work_scripts.submit(
                 dispatch.redis,
@@ -412,9 +422,18 @@ def _next(tasks: list[DeliveredTask], claim: Claim, desk: Desk | None, *, hub: b
 def _reason(me: str, asked: SubmitArguments) -> str:
     if asked.status == "completed":
         return ""
-    said = asked.result if isinstance(asked.result, str) else _json(asked.result) if asked.result is not None else ""
+    said = _said(asked.result)
     verb = "declined it" if asked.status == "declined" else "could not do it"
     return f"{me} {verb}" + (f": {said[:2000]}" if said else "")
+
+
+def _said(result: Any) -> str:
+    """Why, of what was handed in: a text, the `reason` in an object, or all of it."""
+    if isinstance(result, dict) and isinstance(result.get("reason"), str):
+        result = result["reason"]
+    if result is None or isinstance(result, str):
+        return result or ""
+    return _json(result)
 
 
 def _note(asked: SubmitArguments) -> str:

@@ -17,6 +17,10 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_CONTEXT_BYTES = 64 * 1024
 MAX_RESULT_BYTES = 256 * 1024
 MAX_ANSWER_BYTES = 64 * 1024
+MAX_RESULT_LEVELS = 100
+"""Of lists and objects within each other: a result is handed on within other JSON."""
+MAX_LEVELS = 150
+"""Of all other JSON. What takes it apart gives up at 200, with what the hub puts around it."""
 MAX_DEADLINE_S = 7 * 86_400
 DAY_S = 86_400
 
@@ -106,7 +110,7 @@ def _key(text: str) -> str:
         return text
     try:
         meant = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         meant = None
     was = repr(text if len(text) <= 60 else text[:60] + "…")
     if isinstance(meant, dict | list):
@@ -117,13 +121,20 @@ def _key(text: str) -> str:
     raise InvalidArgument(f"context: {was} is no key of the shared context", expected=f"a key: {KEY_RULE}")
 
 
-def bounded_json(field: str, value: Any, max_bytes: int) -> str:
+def bounded_json(field: str, value: Any, max_bytes: int, max_levels: int = MAX_LEVELS) -> str:
     """`value` as JSON.
 
     Raises:
-        TooLarge: it has more than `max_bytes`.
+        TooLarge: it has more than `max_bytes`, or lists and objects within each other on more than `max_levels`.
     """
     text = encode_json(value)
+    # Counting what opens is quick, and nearly always enough.
+    if text.count(b"[") + text.count(b"{") > max_levels and _nested_beyond(value, max_levels):
+        raise TooLarge(
+            f"{field}: has lists and objects within each other on more than {max_levels} levels",
+            expected=f"at most {max_levels}",
+            hint="flatten it, or send it as text",
+        )
     if len(text) > max_bytes:
         raise TooLarge(
             f"{field}: has {len(text)} bytes as JSON",
@@ -131,3 +142,11 @@ def bounded_json(field: str, value: Any, max_bytes: int) -> str:
             hint="put long texts into the shared context (share_context) and name their keys",
         )
     return text.decode()
+
+
+def _nested_beyond(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    if not levels:
+        return True
+    return any(_nested_beyond(inner, levels - 1) for inner in (value.values() if isinstance(value, dict) else value))
