@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from aicp_common.errors import Forbidden, NotFound
-from aicp_orchestrator.collaborations.request import CollaborationArguments, plan_of
+from aicp_orchestrator.collaborations.arguments import CollaborationArguments
+from aicp_orchestrator.collaborations.request import plan_of
 from aicp_orchestrator.router_client import Agents, ListedAgent
 from tests.conftest import envelope
 

@@ -6,7 +6,8 @@ from aicp_common.envelope import Envelope, encode_json
 from aicp_common.errors import InvalidArgument
 from aicp_common.service import Service
 from aicp_common.surface import Complete, Completions, PromptArgument
-from aicp_orchestrator.collaborations.request import MAX_LISTED, SHARE_IT, AskedPattern
+from aicp_orchestrator.collaborations.arguments import SHARE_IT, AskedPattern
+from aicp_orchestrator.collaborations.request import MAX_LISTED
 from aicp_orchestrator.collaborations.roster import roster
 from aicp_orchestrator.collaborations.stepargs import MAX_TASK_BYTES
 from aicp_orchestrator.router_client import PASSING, Agents, RouterClient

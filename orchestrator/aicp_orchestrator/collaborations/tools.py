@@ -17,8 +17,9 @@ from aicp_common.service import Raw, Service
 from aicp_common.tool import Arguments, encode_result
 from aicp_common.waiting import Waiters
 from aicp_orchestrator.collaborations.answer import CollaborationResult, answer_of
+from aicp_orchestrator.collaborations.arguments import MAX_DEADLINE_S, CollaborationArguments
 from aicp_orchestrator.collaborations.plan import Plan
-from aicp_orchestrator.collaborations.request import MAX_DEADLINE_S, CollaborationArguments, plan_of
+from aicp_orchestrator.collaborations.request import plan_of
 from aicp_orchestrator.collaborations.standing import NOT_BEGUN, in_words
 from aicp_orchestrator.router_client import ORCHESTRATOR, Created, RouterClient, TaskView
 from aicp_orchestrator.settings import OrchestratorSettings
