@@ -458,10 +458,10 @@ class RouterClient:
     async def leave_note(
         self, tenant: str, traceparent: str, *, agents: Sequence[str], kind: str, room: str, by: str
     ) -> None:
-        """Let up to 1,000 agents know that `by` invited them to a room, or mentioned them there.
+        """Let up to 1,000 agents know that `by` invited them to a room, mentioned them there, or took them out.
 
         Args:
-            kind: `invited` or `mentioned`.
+            kind: `invited`, `mentioned` or `removed`.
 
         Raises:
             AicpError: the router did not do it.
@@ -469,13 +469,13 @@ class RouterClient:
         fields = {"agents": agents, "kind": kind, "room": room, "by": by}
         await self._soon("tell_agents", tenant, traceparent, fields, _Anything)
 
-    async def drop_notes(self, tenant: str, traceparent: str, *, agent: str, room: str) -> None:
-        """`agent` has seen by itself what is new about a room.
+    async def drop_notes(self, tenant: str, traceparent: str, *, agents: Sequence[str], room: str) -> None:
+        """Up to 1,000 agents need not hear any more what is new about a room.
 
         Raises:
             AicpError: the router did not do it.
         """
-        await self._soon("drop_notes", tenant, traceparent, {"agent": agent, "room": room}, _Anything)
+        await self._soon("drop_notes", tenant, traceparent, {"agents": agents, "room": room}, _Anything)
 
     async def _soon(self, method: str, tenant: str, traceparent: str, fields: dict[str, Any], kind: type[T]) -> T:
         """For courtesies, which nobody waits for long."""

@@ -13,7 +13,9 @@ from aicp_orchestrator.router_client import ORCHESTRATOR, RouterClient
 from tests.support.processes import ServiceProcess
 
 
-async def nowhere(tenant: str, room: str, *, author: str, text: str, data: Mapping[str, Any], key: str) -> None:
+async def nowhere(
+    tenant: str, room: str, *, opened_ms: int, author: str, text: str, data: Mapping[str, Any], key: str
+) -> None:
     """Of plans that have no room, no room hears."""
     raise AssertionError(f"{room} was told {text!r}")
 

@@ -99,4 +99,19 @@ async def test_a_collaboration_goes_on_when_its_room_is_closed(launch: Network) 
     await heard(launch, "draft completed")
     await launch.tool("alice", "close_room", "orchestrator", room="launch")
     await launch.serve("carol", "fine")
+    whole = await launch.ended(answer["task_id"])
+    assert whole["state"] == "completed"
+    assert whole["result"]["note"] == "the room launch did not hear all of it: it is closed, or you are not in it"
+
+
+async def test_a_room_that_is_opened_later_under_the_name_hears_nothing_of_it(launch: Network) -> None:
+    answer = await launch.collaborate(task="Announce it", steps=STEPS, room="launch", wait_s=0)
+    await launch.serve("bob", "a draft")
+    await heard(launch, "draft completed")
+    for agent in ("alice", "dave"):
+        await launch.tool(agent, "leave_room", "orchestrator", room="launch")
+    await launch.tool("alice", "open_room", "orchestrator", room="launch", topic="Another", members=["dave"])
+    await launch.tool("dave", "join_room", "orchestrator", room="launch")
+    await launch.serve("carol", "fine")
     assert (await launch.ended(answer["task_id"]))["state"] == "completed"
+    assert await heard(launch) == []

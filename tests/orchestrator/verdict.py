@@ -51,15 +51,17 @@ def _closing(
     assert ("answer" in whole["result"]) == (parts[CLOSING_STEP]["status"] == "completed")
     if "answer" in whole["result"]:
         assert whole["result"]["answer"] == seen.results[CLOSING_STEP][0][1]
+    before: set[str] = set()
     for delivery in seen.deliveries[CLOSING_STEP]:
         assert delivery.fed is not None
         if over is None:
             assert len(delivery.fed) >= scenario.plan.quorum
-            assert delivery.fed.keys() <= set(scenario.plan.targets)
+            # Whoever takes over from a worker that died before it called off the rest may find more of it completed.
+            assert before <= delivery.fed.keys() <= set(scenario.plan.targets)
         else:
             assert delivery.fed.keys() == over
         assert delivery.fed == {id: seen.results[id][0][1] for id in delivery.fed}
-        assert delivery.fed == seen.deliveries[CLOSING_STEP][0].fed
+        before = set(delivery.fed)
 
 
 def _step(scenario: Scenario, seen: Seen, step: Step, part: dict[str, Any], tasks: list[dict[str, Any]]) -> None:

@@ -73,7 +73,7 @@ async def test_what_an_agent_has_seen_by_itself_is_not_told(net: Network) -> Non
     await tell(net, "bob")
     await tell(net, "bob", kind="mentioned")
     await tell(net, "bob", room="launch-2")
-    await net.method("orchestrator", "drop_notes", agent="bob", room="launch")
+    await net.method("orchestrator", "drop_notes", agents=["bob"], room="launch")
     assert await said(net) == "rooms: alice invites you to launch-2 (join_room)"
 
 
@@ -124,7 +124,7 @@ async def test_who_is_online_is_known_of_registered_agents_and_of_others(net: Ne
         ("who_is_online", {"agents": ["Not An Id"]}),
         ("tell_agents", {"agents": ["bob"], "kind": "praised", "room": "launch", "by": "alice"}),
         ("tell_agents", {"agents": ["bob"], "kind": "invited", "room": "a b", "by": "alice"}),
-        ("drop_notes", {"agent": "bob"}),
+        ("drop_notes", {"agents": ["bob"]}),
     ],
 )
 async def test_wrong_calls_are_refused(net: Network, method: str, fields: dict[str, Any]) -> None:

@@ -99,6 +99,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the requester is to be told of how the plan came about."""
     room: str = ""
     """The room that hears how it goes."""
+    room_opened_ms: int = 0
+    """When that was opened: a room that is opened later under its name is another one."""
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -30,9 +30,9 @@ class Post(Protocol):
     """How a message gets into a room."""
 
     async def __call__(
-        self, tenant: str, room: str, *, author: str, text: str, data: Mapping[str, Any], key: str
+        self, tenant: str, room: str, *, opened_ms: int, author: str, text: str, data: Mapping[str, Any], key: str
     ) -> None:
-        """Post once for each key.
+        """Post once for each key, in the room that was opened at `opened_ms`.
 
         Raises:
             NotFound, Conflict: the room is gone or closed, or the author has left it.
@@ -57,8 +57,11 @@ class RoomNews:
         self._task_id = task_id
         self._requester = requester
         self._room = plan.room
+        self._opened_ms = plan.room_opened_ms
         self._task = plan.task
         self._order = asyncio.Lock()
+        self.unheard = ""
+        """Why the room does not hear it any more, in a sentence for the requester."""
 
     async def began(self, plan: Plan) -> None:
         """It runs, by this plan."""
@@ -109,6 +112,7 @@ class RoomNews:
                     await self._post(
                         self._tenant,
                         self._room,
+                        opened_ms=self._opened_ms,
                         author=self._requester,
                         text=text,
                         data={"task_id": self._task_id, **data},
@@ -120,6 +124,7 @@ class RoomNews:
                     await asyncio.sleep(RETRY_S)
                 except (NotFound, Conflict) as error:
                     # The room has closed, or the requester has left: the collaboration goes on without it.
+                    self.unheard = f"the room {self._room} did not hear all of it: it is closed, or you are not in it"
                     log.info("a room is not told any more: %s", error, extra={"task": self._task_id})
                     return
                 except AicpError:

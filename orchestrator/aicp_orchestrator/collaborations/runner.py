@@ -187,6 +187,8 @@ class Collaboration:
                 # tells it too, once.
                 self._tell_room(self._room.ended(outcome, result))
                 await asyncio.wait(self._telling_room)
+                if self._room.unheard:
+                    result["note"] = "; ".join(filter(None, [result.get("note", ""), self._room.unheard]))
             await patiently(
                 lambda: self._router.submit(
                     self.tenant, self._traceparent, claim.task_id, claim.attempt, status=outcome, result=result

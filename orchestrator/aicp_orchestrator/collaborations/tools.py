@@ -27,7 +27,7 @@ from aicp_orchestrator.settings import OrchestratorSettings
 ROOMS = "rooms:write"
 """The scope without which nothing is said in rooms."""
 
-Members = Callable[[str, str, str], Awaitable[list[str]]]
+Members = Callable[[str, str, str], Awaitable[tuple[int, list[str]]]]
 
 MARGIN_S = 4.0
 """Before the caller's deadline: time to answer with the task id, even if the router goes away now."""
@@ -44,7 +44,8 @@ class EndedArguments(Arguments):
 
 
 def declare_tools(service: Service[OrchestratorSettings], router: RouterClient, members: Members) -> None:
-    """Declare the tool of collaborations. `members`: who is in a room, for tenant, room and one of them."""
+    """Declare the tool of collaborations. `members`: when a room was opened and who is in it, for tenant, room and one
+    of them."""
 
     @service.tool(
         title="Work on a task with several agents",
@@ -65,11 +66,13 @@ def declare_tools(service: Service[OrchestratorSettings], router: RouterClient, 
         """
         takes_handle = current_call().can("tasks")
         in_room: list[str] = []
+        opened_ms = 0
         if arguments.room is not None:
             if not envelope.principal.may(ROOMS):
                 raise Forbidden(f"room: needs the scope {ROOMS!r}, which {envelope.principal.agent!r} lacks")
-            in_room = await members(envelope.principal.tenant, arguments.room, envelope.principal.agent)
+            opened_ms, in_room = await members(envelope.principal.tenant, arguments.room, envelope.principal.agent)
         plan = await plan_of(router, envelope, arguments, in_room)
+        plan = msgspec.structs.replace(plan, room_opened_ms=opened_ms)
         created = await _create(
             router, envelope, _collaboration(plan, arguments, service.settings.collaboration_lease_s)
         )

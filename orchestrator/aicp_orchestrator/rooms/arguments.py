@@ -101,7 +101,8 @@ class PostMessage(Arguments):
     mentions: list[AgentName] = Field(
         default_factory=list,
         max_length=MAX_MENTIONS,
-        description="Members who should look: each is told at the end of the next result of any of its tools.",
+        description="Members who should look: each is told at the end of the next result of any of its tools. So are "
+        "members that the text names with @name.",
     )
     idempotency_key: str | None = Field(
         None,
@@ -125,7 +126,9 @@ class ReadRoom(Arguments):
     wait_s: float = Field(
         0, ge=0, le=MAX_WAIT_S, description="When there is nothing new: wait up to so many seconds for it."
     )
-    with_members: bool = Field(False, description=f"List the members also where there are more than {LISTED_MEMBERS}.")
+    with_members: bool = Field(
+        False, description=f"List the members also where there are more than {LISTED_MEMBERS}, or with wait_s."
+    )
 
 
 class ListRooms(Arguments):
@@ -255,7 +258,9 @@ class ReadRoomResult(Result):
     missed: int | None = Field(None, description="So many messages before these are no longer kept.")
     member_count: int = Field(description="How many members there are.")
     members: list[ShownMember] | None = Field(
-        None, description=f"In the order in which they joined; of more than {LISTED_MEMBERS} only with with_members."
+        None,
+        description=f"In the order in which they joined; with wait_s, or of more than {LISTED_MEMBERS}, only with "
+        "with_members.",
     )
     next: str = Field(description="How to read on.")
 

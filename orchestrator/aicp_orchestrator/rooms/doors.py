@@ -149,7 +149,7 @@ class Doors:
         house, me = self._house, envelope.principal
         await house.service.tenants.remember(me.tenant)
         leaving = given.agent or me.agent
-        outcome, opener = await membership.leave(
+        outcome, opener, uninvited = await membership.leave(
             house.redis,
             me.tenant,
             given.room,
@@ -160,7 +160,10 @@ class Doors:
         )
         house.say_changed(me.tenant, given.room)
         house.say_moved(me.tenant, [leaving])
+        house.say_withdrawn(envelope, given.room, uninvited)
         removed = outcome == "left" and leaving != me.agent
+        if removed:
+            house.say_removed(envelope, given.room, leaving)
         return LeaveRoomResult(status="removed" if removed else outcome, room=given.room, opener=opener or None)
 
     async def close_room(self, envelope: Envelope, given: CloseRoom) -> CloseRoomResult:
@@ -169,10 +172,11 @@ class Doors:
         """
         house, me = self._house, envelope.principal
         await house.service.tenants.remember(me.tenant)
-        last, concerned = await membership.close(
+        last, members, uninvited = await membership.close(
             house.redis, me.tenant, given.room, agent=me.agent, bounds=house.bounds, traceparent=envelope.traceparent
         )
-        if concerned:
+        if members:
             house.say_changed(me.tenant, given.room)
-            house.say_moved(me.tenant, concerned)
+            house.say_moved(me.tenant, members)
+            house.say_withdrawn(envelope, given.room, uninvited)
         return CloseRoomResult(room=given.room, last=last)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from prometheus_client import Counter
@@ -54,8 +54,10 @@ class House:
         """Where the rooms are."""
         return self.service.redis
 
-    async def post(self, tenant: str, room: str, *, author: str, text: str, data: Mapping[str, Any], key: str) -> None:
-        """Post in the name of a collaboration, once for each key.
+    async def post(
+        self, tenant: str, room: str, *, opened_ms: int, author: str, text: str, data: Mapping[str, Any], key: str
+    ) -> None:
+        """Post in the name of a collaboration, once for each key, in the room that was opened at `opened_ms`.
 
         Raises:
             NotFound, Conflict, Busy, Unavailable: see `post_as_hub`.
@@ -69,12 +71,13 @@ class House:
             data=data,
             idempotency_key=key,
             bounds=self.bounds,
+            opened_ms=opened_ms,
         )
         POSTED.labels("collaboration").inc()
         self.say_changed(tenant, room)
 
-    async def members(self, tenant: str, room: str, agent: str) -> list[str]:
-        """Who is in a room in which `agent` is.
+    async def members(self, tenant: str, room: str, agent: str) -> tuple[int, list[str]]:
+        """When a room in which `agent` is was opened, and who is in it.
 
         Raises:
             NotFound: there is no such room, or `agent` is no member of it.
@@ -99,14 +102,29 @@ class House:
         """These agents are mentioned, and learn of it without looking."""
         self._leave_note(envelope, room, [agent for agent in agents if agent != envelope.principal.agent], "mentioned")
 
+    def say_removed(self, envelope: Envelope, room: str, agent: str) -> None:
+        """This agent is no longer a member, by the word of another one."""
+        self._leave_note(envelope, room, [agent], "removed")
+
+    def say_withdrawn(self, envelope: Envelope, room: str, agents: Sequence[str]) -> None:
+        """These agents are not invited any more: they need not hear that they were."""
+        self.say_moved(envelope.principal.tenant, agents)
+        if agents:
+            self._beside(self._drop_notes(envelope, room, agents))
+
     def _leave_note(
-        self, envelope: Envelope, room: str, agents: Sequence[str], kind: Literal["invited", "mentioned"]
+        self, envelope: Envelope, room: str, agents: Sequence[str], kind: Literal["invited", "mentioned", "removed"]
     ) -> None:
-        if not agents or len(self._telling) >= MAX_NOTES:
+        if agents:
+            self._beside(self._note(envelope, room, agents, kind))
+
+    def _beside(self, telling: Coroutine[Any, Any, None]) -> None:
+        if len(self._telling) >= MAX_NOTES:
+            telling.close()
             return
-        telling = asyncio.create_task(self._note(envelope, room, agents, kind))
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
+        task = asyncio.create_task(telling)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def _note(self, envelope: Envelope, room: str, agents: Sequence[str], kind: str) -> None:
         me = envelope.principal
@@ -120,11 +138,13 @@ class House:
 
     async def drop_notes(self, envelope: Envelope, room: str) -> None:
         """The caller has just seen by itself what it would have been told of a room."""
-        me = envelope.principal
+        await self._drop_notes(envelope, room, [envelope.principal.agent])
+
+    async def _drop_notes(self, envelope: Envelope, room: str, agents: Sequence[str]) -> None:
         try:
-            await self._router.drop_notes(me.tenant, envelope.traceparent, agent=me.agent, room=room)
+            await self._router.drop_notes(envelope.principal.tenant, envelope.traceparent, agents=agents, room=room)
         except AicpError as error:
-            log.info("an agent is told what it knows: %s", error)
+            log.info("agents are told what they know, or what is no longer so: %s", error)
 
     async def shown_members(self, envelope: Envelope, members: Sequence[Member]) -> list[ShownMember]:
         """Members with their presence, where that is to be had."""

@@ -52,6 +52,14 @@ local function invite(at, by, names)
   read_own(by, number)
 end
 
+-- Take all invitations back. Who had one.
+local function withdraw_all()
+  local asked = redis.call('HKEYS', invited)
+  for _, name in ipairs(asked) do unnote('invited-to', name) end
+  redis.call('DEL', invited)
+  return asked
+end
+
 -- Whether an agent has room for one room more in a list, after what is no longer true was dropped from a full one.
 local function fits(list, agent, most, holds)
   local name = prefix .. ':' .. list .. ':' .. agent
@@ -308,16 +316,17 @@ if withdrawn then
   redis.call('HDEL', invited, agent)
   unnote('invited-to', agent)
   live(at)
-  return {'withdrawn', at.last, ''}
+  return {'withdrawn', '', {agent}}
 end
 if redis.call('HLEN', members) == 1 then
   tell('left', at.last + 1, 'left', who, data)
   if at.state == 'open' then tell('closed', at.last + 2, 'closed', who) end
   unnote('rooms-of', agent)
   unnote('rooms-opened', agent)
+  local asked = withdraw_all()
   -- Nobody is left who could read it.
   redis.call('UNLINK', unpack(keys_of_room))
-  return {'closed', at.last + 1, ''}
+  return {'closed', '', asked}
 end
 tell('left', at.last + 1, 'left', who, data)
 redis.call('HDEL', members, agent)
@@ -336,10 +345,9 @@ if at.opener == agent then
   note('rooms-opened', opener)
   more[#more + 1], more[#more + 2] = 'opener', opener
 end
-local number = say(at, 'left', who, '', more)
-read_own(who, number)
+read_own(who, say(at, 'left', who, '', more))
 live(at)
-return {'left', number, opener}
+return {'left', opener, {}}
 """,
 )
 
@@ -349,11 +357,11 @@ Left = Literal["left", "withdrawn", "closed"]
 
 async def leave(
     redis: Redis, tenant: str, room: str, *, agent: str, who: str, bounds: Bounds, traceparent: str
-) -> tuple[Left, str]:
+) -> tuple[Left, str, list[str]]:
     """Take `agent` out of a room, or its invitation back, because `who` wants it.
 
     Returns:
-        What happened, and who is opener from now on, if that changed.
+        What happened; who is opener from now on, if that changed; and who is invited no more.
 
     Raises:
         NotFound: there is no such room, `who` is no member of it, or `agent` neither in nor invited.
@@ -370,38 +378,37 @@ async def leave(
             raise Forbidden(f"agent: only the opener of {room}, {found[0]}, removes others", hint=f"ask {found[0]}")
         case "stranger":
             raise NotFound(f"agent: {agent!r} is neither in {room} nor invited", hint="read_room lists the members")
-    return outcome, found[1]
+    return outcome, found[0], found[1]
 
 
 _CLOSE = changing_script(
     ["agent"],
-    """
+    _LUA
+    + """
 local at = look()
 if not at or not is_member(agent) then return {'absent'} end
 if at.opener ~= agent then return {'forbidden', at.opener} end
-if at.state ~= 'open' then return {'ok', 0, at.last, {}} end
+if at.state ~= 'open' then return {'ok', at.last, {}, {}} end
 tell('closed', at.last + 1, 'closed', agent)
-local concerned = redis.call('HKEYS', members)
-for _, name in ipairs(redis.call('HKEYS', invited)) do concerned[#concerned + 1] = name end
 at.state = 'closed'
 redis.call('HSET', base, 'state', 'closed')
-redis.call('DEL', invited)
+local asked = withdraw_all()
 unnote('rooms-opened', agent)
 local number = say(at, 'closed', agent, '')
 read_own(agent, number)
 live(at)
-return {'ok', 1, number, concerned}
+return {'ok', number, redis.call('HKEYS', members), asked}
 """,
 )
 
 
 async def close(
     redis: Redis, tenant: str, room: str, *, agent: str, bounds: Bounds, traceparent: str
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[str], list[str]]:
     """End a room: members can read it for some time.
 
     Returns:
-        The number of its last message; and, if it was open until now, whose lists of rooms this changes.
+        The number of its last message; and, if it was open until now, its members and who is invited no more.
 
     Raises:
         NotFound: there is no such room, or `agent` is no member of it.
@@ -416,7 +423,7 @@ async def close(
             raise no_such_room(room)
         case "forbidden":
             raise Forbidden(f"room: only its opener, {found[0]}, closes {room}", hint="leave_room takes you out of it")
-    return found[1], found[2]
+    return found[0], found[1], found[2]
 
 
 def _others(names: Sequence[str], agent: str) -> str:

@@ -21,9 +21,11 @@ from aicp_orchestrator.rooms.state import (
 )
 
 _POST = changing_script(
-    [*("author", "kind", "text", "reply_to", "mentions", "data", "key", "fingerprint")],
+    [*("opened_ms", "author", "kind", "text", "reply_to", "mentions", "named", "data", "key", "fingerprint")],
     """
 local at = look()
+-- Another room of the same name is not the one that was meant.
+if at and opened_ms ~= '' and tonumber(opened_ms) ~= at.opened_ms then at = nil end
 if not at or not is_member(author) then return {at and is_invited(author) and 'invited' or 'absent'} end
 local function due(time) return tonumber(time) + KEY_LIFETIME_MS <= now end
 if key ~= '' then
@@ -37,6 +39,9 @@ if at.state ~= 'open' then return {'closed'} end
 if reply_to ~= '' and tonumber(reply_to) > at.last then return {'no_such', at.last} end
 for name in string.gmatch(mentions, '%S+') do
   if not is_member(name) then return {'stranger', name, is_invited(name) and 1 or 0} end
+end
+for name in string.gmatch(named, '%S+') do
+  if is_member(name) then mentions = mentions == '' and name or mentions .. ' ' .. name end
 end
 local unread = at.last - math.max((mark_of(author)), at.first - 1)
 tell('posted', at.last + 1, kind, author)
@@ -58,7 +63,7 @@ if key ~= '' then
   end
 end
 live(at)
-return {'posted', number, unread}
+return {'posted', number, unread, mentions}
 """.replace("KEY_LIFETIME_MS", str(KEY_LIFETIME_MS)).replace("MAX_KEYS", str(MAX_KEYS)),
 )
 
@@ -72,6 +77,8 @@ class Posted:
     """It was there already, under the same idempotency key."""
     unread: int = 0
     """How many messages before it the author has not read."""
+    mentions: tuple[str, ...] = ()
+    """Who should look."""
 
 
 async def post(
@@ -86,17 +93,21 @@ async def post(
     kind: Kind = "message",
     reply_to: int | None = None,
     mentions: tuple[str, ...] = (),
+    named: tuple[str, ...] = (),
     data: str = "",
     idempotency_key: str = "",
     keys_of: str = "",
+    opened_ms: int = 0,
 ) -> Posted:
     """Give a message the next number of the room.
 
     Args:
         mentions: Members who should look.
+        named: Who should look as well, as far as they are members.
         data: A JSON object; empty: none.
         idempotency_key: The same one again gives the number of then.
         keys_of: Who chose the key; default: the author.
+        opened_ms: When the room was opened that is meant; 0: the one that has the name now.
 
     Raises:
         NotFound: there is no such room, or the author is no member of it.
@@ -110,9 +121,11 @@ async def post(
         redis,
         tenant,
         room=room,
+        opened_ms=opened_ms or "",
         author=author,
         kind=kind,
         text=text,
+        named=" ".join(name for name in named if name not in mentions),
         reply_to="" if reply_to is None else reply_to,
         mentions=" ".join(mentions),
         data=data,
@@ -144,7 +157,9 @@ async def post(
             raise InvalidArgument(
                 f"mentions: {name!r} is no member of {room}", expected="members", hint="invite_to_room invites others"
             )
-    return Posted(found[0], outcome == "repeated", found[1] if outcome == "posted" else 0)
+    if outcome == "repeated":
+        return Posted(found[0], repeated=True)
+    return Posted(found[0], False, found[1], tuple(found[2].split()))
 
 
 async def post_as_hub(
@@ -158,6 +173,7 @@ async def post_as_hub(
     data: Mapping[str, Any] | None,
     idempotency_key: str,
     bounds: Bounds,
+    opened_ms: int = 0,
     traceparent: str = "",
 ) -> int:
     """Post in the name of a collaboration. Then tell who watches or waits:
@@ -169,6 +185,7 @@ async def post_as_hub(
         data: The same for programs, such as `{"task_id", "step", "status"}`.
         idempotency_key: The same one again, whatever the text, is the message of then. Keys of members are others.
         bounds: `bounds_of` the worker's settings.
+        opened_ms: As for `post`.
 
     Returns:
         The message's number.
@@ -189,6 +206,7 @@ async def post_as_hub(
         data=encode_json(data).decode() if data else "",
         idempotency_key=idempotency_key,
         keys_of=HUB,
+        opened_ms=opened_ms,
         bounds=bounds,
         traceparent=traceparent,
     )
@@ -200,13 +218,13 @@ _MEMBERS = reading_script(
     """
 local at = look()
 if not at or not is_member(agent) then return false end
-return {at.state, redis.call('HGETALL', members)}
+return {at.state, at.opened_ms, redis.call('HGETALL', members)}
 """,
 )
 
 
-async def members_of(redis: Redis, tenant: str, room: str, agent: str) -> list[str]:
-    """The members of an open room in which `agent` is, in the order in which they joined.
+async def members_of(redis: Redis, tenant: str, room: str, agent: str) -> tuple[int, list[str]]:
+    """When an open room in which `agent` is was opened, in ms; and its members, in the order in which they joined.
 
     Raises:
         NotFound: there is no such room, or `agent` is no member of it.
@@ -216,11 +234,11 @@ async def members_of(redis: Redis, tenant: str, room: str, agent: str) -> list[s
     found = await _MEMBERS(redis, tenant, room=room, agent=agent) if is_id(room) else None
     if not found:
         raise no_such_room(room)
-    state, who = found
+    state, opened_ms, who = found
     if state != "open":
         raise closed(room)
     joined = {name: int(when.split()[0]) for name, when in zip(who[::2], who[1::2], strict=True)}
-    return sorted(joined, key=joined.__getitem__)
+    return opened_ms, sorted(joined, key=joined.__getitem__)
 
 
 def no_such_room(room: str) -> NotFound:

@@ -44,8 +44,9 @@ KEY_LIFETIME_MS = 86_400_000
 ROOMS_OF_AN_AGENT = 200
 """Rooms that an agent may be in."""
 
-INVITATIONS_OF_AN_AGENT = 100
-"""Invitations that an agent is shown; beyond it the oldest is no longer shown, and still holds."""
+INVITATIONS_OF_AN_AGENT = 200
+"""Invitations that an agent is shown; beyond it the oldest is no longer shown, and still holds. Twice as many as one
+opener has rooms by default: nobody hides the invitations of others."""
 
 SHOWN_AGENTS = 50
 """Names that a message of kind `invited` has; of more it has these and how many there are."""

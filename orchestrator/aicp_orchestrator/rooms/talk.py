@@ -6,6 +6,7 @@ from aicp_common.service import Delivery
 from aicp_orchestrator.rooms import lists, reading
 from aicp_orchestrator.rooms.arguments import (
     LISTED_MEMBERS,
+    MAX_MENTIONS,
     ListRooms,
     ListRoomsResult,
     PostMessage,
@@ -17,6 +18,7 @@ from aicp_orchestrator.rooms.arguments import (
     listed,
 )
 from aicp_orchestrator.rooms.house import POSTED, READ_SCOPE, WRITE_SCOPE, House
+from aicp_orchestrator.rooms.named import named_in
 from aicp_orchestrator.rooms.posting import post
 from aicp_orchestrator.rooms.reading import Page
 
@@ -55,7 +57,8 @@ class Talk:
 
     async def post_message(self, envelope: Envelope, given: PostMessage) -> PostMessageResult:
         """Say something to all members of a room that you are in. It gets the next number; that is its name from then
-        on. Read what is new first (read_room), so that you do not say what was said. Mention those who should look.
+        on. Read what is new first (read_room), so that you do not say what was said. Mention those who should look,
+        with @name in the text or in mentions.
         Example: {"room": "launch", "text": "The budget is 40,000.", "reply_to": 12, "mentions": ["bob"]}.
         """
         house, me = self._house, envelope.principal
@@ -71,12 +74,13 @@ class Talk:
             traceparent=envelope.traceparent,
             reply_to=given.reply_to,
             mentions=mentions,
+            named=named_in(given.text, MAX_MENTIONS - len(mentions)),
             idempotency_key=given.idempotency_key or "",
         )
         if not posted.repeated:
             POSTED.labels("message").inc()
             house.say_changed(me.tenant, given.room)
-            house.say_mentioned(envelope, given.room, mentions)
+            house.say_mentioned(envelope, given.room, posted.mentions)
         return PostMessageResult(
             status="repeated" if posted.repeated else "posted",
             room=given.room,
@@ -93,7 +97,8 @@ class Talk:
         house, me = self._house, envelope.principal
         page = await self._page(envelope, given)
         members: list[ShownMember] | None = None
-        if given.with_members or page.members <= LISTED_MEMBERS:
+        # Who follows a room asks again and again.
+        if given.with_members or (page.members <= LISTED_MEMBERS and not given.wait_s):
             found = await reading.roster(house.redis, me.tenant, given.room, agent=me.agent)
             members = await house.shown_members(envelope, found)
         if any(me.agent in message.mentions for message in page.messages):

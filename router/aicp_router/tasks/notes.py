@@ -29,11 +29,12 @@ LIFETIME_MS = 7 * 86_400_000
 
 MAX_AGENTS = 1_000
 
-Kind = Literal["invited", "mentioned"]
+Kind = Literal["invited", "mentioned", "removed"]
 
 _WORDS: dict[str, str] = {
     "invited": "{by} invites you to {room} (join_room)",
     "mentioned": "{by} mentions you in {room} (read_room)",
+    "removed": "{by} took you out of {room}",
 }
 
 _Id = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -52,7 +53,7 @@ class TellArguments(Arguments):
 class DropArguments(Arguments):
     """For `drop_notes`."""
 
-    agent: _Id
+    agents: _Agents
     room: _Id
 
 
@@ -127,11 +128,13 @@ redis.call('PEXPIRE', notes, LIFETIME_MS)
 )
 
 _DROP = Script(
-    ["agent", "room"],
+    ["agents", "room"],
     """
-local notes = prefix .. ':notes:' .. agent
-for _, note in ipairs(redis.call('ZRANGE', notes, 0, -1)) do
-  if string.match(note, '^%S+ (%S+)') == room then redis.call('ZREM', notes, note) end
+for agent in string.gmatch(agents, '%S+') do
+  local notes = prefix .. ':notes:' .. agent
+  for _, note in ipairs(redis.call('ZRANGE', notes, 0, -1)) do
+    if string.match(note, '^%S+ (%S+)') == room then redis.call('ZREM', notes, note) end
+  end
 end
 """,
 )
@@ -192,8 +195,8 @@ def declare(service: Service[RouterSettings]) -> None:
 
     @service.method(DropArguments)
     async def drop_notes(envelope: Envelope, asked: DropArguments) -> dict[str, int]:
-        """An agent has seen by itself what is new about a room."""
-        await _DROP(redis, envelope.principal.tenant, agent=asked.agent, room=asked.room)
+        """Agents have seen by themselves what is new about a room, or it is no longer so."""
+        await _DROP(redis, envelope.principal.tenant, agents=" ".join(asked.agents), room=asked.room)
         return {}
 
     @service.method(OnlineArguments)

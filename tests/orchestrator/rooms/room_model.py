@@ -92,43 +92,49 @@ class Model:
         # It has not read what was there before.
         return True
 
-    def leave(self, name: str, who: str, agent: str) -> tuple[str, str]:
+    def leave(self, name: str, who: str, agent: str) -> tuple[str, str, list[str]]:
+        """What happens, who is opener then, and who is invited no more."""
         room = self._of_member(name, who)
         if agent != who and room.opener != who:
             raise Refusal("Forbidden")
         if agent in room.invited:
             room.invited.remove(agent)
-            return "withdrawn", ""
+            return "withdrawn", "", [agent]
         if agent not in room.members:
             raise Refusal("NotFound")
         if len(room.members) == 1:
             del self.rooms[name]
-            return "closed", ""
+            return "closed", "", sorted(room.invited)
         room.members.remove(agent)
         room.read.pop(agent, None)
         opener = ""
         if room.opener == agent:
             opener = room.opener = room.members[0]
         room.say("left", who, about=() if agent == who else (agent,), opener=opener)
-        return "left", opener
+        return "left", opener, []
 
-    def close(self, name: str, agent: str) -> int:
+    def close(self, name: str, agent: str) -> tuple[int, list[str]]:
+        """The number of the last message, and who is invited no more."""
         room = self._of_member(name, agent)
         if room.opener != agent:
             raise Refusal("Forbidden")
+        uninvited = sorted(room.invited)
         if room.is_open:
             room.is_open, room.invited = False, []
             room.say("closed", agent)
-        return room.last
+        return room.last, uninvited
 
-    def post(self, name: str, agent: str, text: str, key: str, reply_to: int | None, mentions: list[str]) -> int:
+    def post(
+        self, name: str, agent: str, text: str, key: str, reply_to: int | None, mentions: list[str], named: list[str]
+    ) -> tuple[int, list[str]]:
+        """The number of the message, and who is mentioned in it if it is a new one."""
         room = self._of_speaker(name, agent)
         meant = repr((text, reply_to, mentions))
         if key and (agent, key) in room.keys:
             number, before = room.keys[agent, key]
             if before != meant:
                 raise Refusal("Conflict")
-            return number
+            return number, []
         if not room.is_open:
             raise Refusal("Conflict")
         if (reply_to or 0) > room.last or any(name not in room.members for name in mentions):
@@ -136,7 +142,7 @@ class Model:
         number = room.say("message", agent, text)
         if key:
             room.keys[agent, key] = number, meant
-        return number
+        return number, [*mentions, *(one for one in named if one in room.members and one not in mentions)]
 
     def read(self, name: str, agent: str, after: int | None, limit: int) -> tuple[int, list[int]]:
         """From where on, and the numbers that come."""

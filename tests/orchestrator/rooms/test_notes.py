@@ -1,14 +1,25 @@
 """How members learn of rooms without looking there, and whether they are here."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from redis.asyncio import Redis
 
 from aicp_common import subjects
 from aicp_common.bus import Bus
+from aicp_common.store import connect_redis, key
 from tests.conftest import running
 from tests.orchestrator.rooms.circle import Circle
 from tests.support.processes import Backend
+
+
+@pytest.fixture
+async def redis(backend: Backend) -> AsyncIterator[Redis]:
+    """Where the rooms and the notes are."""
+    connection = connect_redis(backend.redis_url)
+    yield connection
+    await connection.aclose()
 
 
 async def told(circle: Circle, agent: str) -> str:
@@ -39,6 +50,44 @@ async def test_who_joins_or_reads_by_itself_is_not_told_of_it_afterwards(circle:
         await heard.get()
         assert await circle.said("launch", "bob") == ["look"]
         assert await told(circle, "bob") == ""
+
+
+async def test_a_member_that_is_named_in_the_text_is_told_of_it(circle: Circle) -> None:
+    await circle.open("launch", "alice", "bob")
+    async with circle.listening(subjects.agent(circle.tenant, "bob")) as heard:
+        number = await circle.post("launch", "alice", "@Bob, @nobody and @alice: look; mail x@carol.example")
+        await heard.get()
+        assert await told(circle, "bob") == "rooms: alice mentions you in launch (read_room)"
+        [message] = (await circle.read("launch", "bob", after=number - 1))["messages"]
+        assert message["mentions"] == ["bob", "alice"]
+
+
+async def test_who_was_taken_out_is_told_so(circle: Circle) -> None:
+    await circle.open("launch", "alice", "bob")
+    async with circle.listening(subjects.agent(circle.tenant, "bob")) as heard:
+        await circle.tool("alice", "leave_room", room="launch", agent="bob")
+        await heard.get()
+        assert await told(circle, "bob") == "rooms: alice took you out of launch"
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "closed", "left"])
+async def test_who_is_not_invited_any_more_does_not_hear_that_it_was(circle: Circle, redis: Redis, how: str) -> None:
+    async with circle.listening(subjects.agent(circle.tenant, "bob")) as heard:
+        await circle.tool("alice", "open_room", room="launch", topic="t", members=["bob"])
+        await heard.get()
+    notes = key(circle.tenant, "notes", "bob")
+    assert await redis.exists(notes)
+    match how:
+        case "withdrawn":
+            await circle.tool("alice", "leave_room", room="launch", agent="bob")
+        case "closed":
+            await circle.tool("alice", "close_room", room="launch")
+        case _:
+            await circle.tool("alice", "leave_room", room="launch")
+    async with asyncio.timeout(10):
+        while await redis.exists(notes):
+            await asyncio.sleep(0.01)
+    assert not await redis.exists(key(circle.tenant, "invited-to", "bob"))
 
 
 async def test_a_message_that_comes_again_under_its_key_mentions_nobody_again(circle: Circle) -> None:

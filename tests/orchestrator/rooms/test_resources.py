@@ -7,7 +7,7 @@ import pytest
 
 from aicp_common import subjects
 from aicp_common.errors import Forbidden, InvalidArgument, NotFound
-from aicp_common.store import connect_redis
+from aicp_common.store import connect_redis, key
 from aicp_orchestrator.rooms.posting import members_of, post_as_hub
 from aicp_orchestrator.rooms.state import Bounds
 from tests.orchestrator.network import Refused
@@ -184,7 +184,9 @@ async def test_a_collaboration_posts_in_the_name_of_who_asked_once_for_each_key(
         message = (await circle.read("launch", "bob", after=3))["messages"][0]
         assert (message["kind"], message["author"], message["text"]) == ("collaboration", "alice", "done")
         assert message["data"] == {"task_id": "task-1", "status": "completed"}
-        assert await members_of(redis, circle.tenant, "launch", "bob") == ["alice", "bob"]
+        opened_ms, members = await members_of(redis, circle.tenant, "launch", "bob")
+        assert members == ["alice", "bob"]
+        assert str(opened_ms) == await redis.hget(key(circle.tenant, "room", "launch"), "opened_ms")
         for room, agent in (("launch", "carol"), ("nothing", "alice"), ("No Id", "alice")):
             with pytest.raises(NotFound):
                 await members_of(redis, circle.tenant, room, agent)

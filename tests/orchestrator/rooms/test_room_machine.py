@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis.asyncio import Redis
 
 from aicp_common.errors import AicpError
+from aicp_common.store import key
 from aicp_orchestrator.rooms import lists, membership, posting, reading
 from aicp_orchestrator.rooms.state import Bounds
 from tests.orchestrator.rooms.room_model import Model, Refusal
@@ -108,25 +109,40 @@ class RoomMachine(RuleBasedStateMachine):
     def leave(self, room: str, who: str, agent: str, itself: bool) -> None:
         agent = who if itself else agent
 
-        async def work() -> tuple[str, str]:
-            return await membership.leave(self.redis, TENANT, room, agent=agent, who=who, bounds=BOUNDS, traceparent="")
+        async def work() -> tuple[str, str, list[str]]:
+            outcome, opener, uninvited = await membership.leave(
+                self.redis, TENANT, room, agent=agent, who=who, bounds=BOUNDS, traceparent=""
+            )
+            return outcome, opener, sorted(uninvited)
 
         self.both(work(), lambda: self.model.leave(room, who, agent))
 
     @rule(room=rooms, agent=agents)
     def close(self, room: str, agent: str) -> None:
-        async def work() -> int:
-            last, _ = await membership.close(self.redis, TENANT, room, agent=agent, bounds=BOUNDS, traceparent="")
-            return last
+        async def work() -> tuple[int, list[str]]:
+            last, _, uninvited = await membership.close(
+                self.redis, TENANT, room, agent=agent, bounds=BOUNDS, traceparent=""
+            )
+            return last, sorted(uninvited)
 
         self.both(work(), lambda: self.model.close(room, agent))
 
     @rule(
-        room=rooms, agent=agents, text=st.sampled_from(["x", "y"]), key=st.sampled_from(["", "", "k"]),
+        room=rooms, agent=agents, text=st.sampled_from(["x", "y"]), idempotency_key=st.sampled_from(["", "", "k"]),
         reply_to=numbers, mentions=st.just([]) | st.lists(agents, max_size=2),
+        named=st.just([]) | st.lists(agents, max_size=2, unique=True),
     )  # fmt: skip
-    def post(self, room: str, agent: str, text: str, key: str, reply_to: int | None, mentions: list[str]) -> None:
-        async def work() -> int:
+    def post(
+        self,
+        room: str,
+        agent: str,
+        text: str,
+        idempotency_key: str,
+        reply_to: int | None,
+        mentions: list[str],
+        named: list[str],
+    ) -> None:
+        async def work() -> tuple[int, list[str]]:
             posted = await posting.post(
                 *(self.redis, TENANT, room),
                 author=agent,
@@ -134,11 +150,14 @@ class RoomMachine(RuleBasedStateMachine):
                 bounds=BOUNDS,
                 reply_to=reply_to or None,
                 mentions=tuple(mentions),
-                idempotency_key=key,
+                named=tuple(named),
+                idempotency_key=idempotency_key,
             )
-            return posted.number
+            return posted.number, list(posted.mentions)
 
-        self.both(work(), lambda: self.model.post(room, agent, text, key, reply_to or None, mentions))
+        self.both(
+            work(), lambda: self.model.post(room, agent, text, idempotency_key, reply_to or None, mentions, named)
+        )
 
     @rule(room=rooms, agent=agents, after=numbers, limit=st.sampled_from([1, 2, 50]))
     def read(self, room: str, agent: str, after: int | None, limit: int) -> None:
@@ -155,6 +174,9 @@ class RoomMachine(RuleBasedStateMachine):
     @invariant()
     def everybody_sees_what_the_model_says(self) -> None:
         for agent in AGENTS:
+            # Before the list is asked for, which drops what is no longer so.
+            listed = self.run(self.redis.zrange(key(TENANT, "invited-to", agent), 0, -1))
+            assert set(listed) == {name for name, room in self.model.rooms.items() if agent in room.invited}
             mine, invitations = self.run(lists.rooms_of(self.redis, TENANT, agent))
             assert {
                 one.room: (one.topic, one.state, one.opener, one.last, one.unread, one.members) for one in mine
