@@ -7,6 +7,8 @@ import argparse
 import asyncio
 import json
 import secrets
+import socket
+import urllib.parse
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -80,10 +82,24 @@ async def main(url: str) -> None:
             print(f"Alice   {part['agent']} says: {json.dumps(part['result'], ensure_ascii=False)}")
 
 
+def must_answer(url: str) -> None:
+    """End with a sentence where no hub is."""
+    hub = urllib.parse.urlsplit(url)
+    port = hub.port or {"https": 443}.get(hub.scheme, 80)
+    try:
+        socket.create_connection((hub.hostname or "", port), timeout=5).close()
+    except OSError as error:
+        raise SystemExit(
+            f"no hub answers at {url} ({error}); start one with `make run`, or say where with --url"
+        ) from None
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Two agents work on one question.")
     parser.add_argument("--url", default="http://localhost:8080/mcp", help="where the hub is")
+    where = parser.parse_args().url
+    must_answer(where)
     try:
-        asyncio.run(main(parser.parse_args().url))
+        asyncio.run(main(where))
     except KeyboardInterrupt:
         raise SystemExit("stopped") from None

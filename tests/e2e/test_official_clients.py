@@ -153,7 +153,21 @@ async def registered(hub: GatewayProcess) -> set[str]:
     return {agent["agent"] for agent in listed["agents"]}
 
 
-@pytest.mark.parametrize("example", ["basic_routing.py", "collaboration.py"])
+EXAMPLES = {"basic_routing.py": "completed", "collaboration.py": "completed", "talk_in_a_room.py": "40,000."}
+"""And a word of what each says at the end."""
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_without_a_hub_says_so_in_a_sentence(example: str, unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}/mcp"
+    command = [sys.executable, str(ROOT / "examples" / example), "--url", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"no hub answers at {url}"), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
 async def test_the_examples_run_again_and_again_and_leave_no_agent_behind(hub: GatewayProcess, example: str) -> None:
     before = await registered(hub)
     for _ in range(2):
@@ -166,7 +180,7 @@ async def test_the_examples_run_again_and_again_and_leave_no_agent_behind(hub: G
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "completed" in done.stdout
+        assert EXAMPLES[example] in done.stdout
         assert "Bob" in done.stdout
     assert await registered(hub) == before
 
