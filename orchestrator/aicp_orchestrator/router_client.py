@@ -214,6 +214,10 @@ class _Online(msgspec.Struct, frozen=True):
     online: tuple[str, ...]
 
 
+class _Unknown(msgspec.Struct, frozen=True):
+    unknown: list[str]
+
+
 class _Anything(msgspec.Struct, frozen=True):
     pass
 
@@ -454,6 +458,13 @@ class RouterClient:
             return set((await self._soon("who_is_online", tenant, traceparent, {"agents": agents}, _Online)).online)
         except AicpError:
             return None
+
+    async def unknown_if_reachable(self, tenant: str, traceparent: str, agents: Sequence[str]) -> list[str]:
+        """Under which of up to 1,000 names nobody has registered and nobody is here; none while the router is away."""
+        try:
+            return (await self._soon("who_is_unknown", tenant, traceparent, {"agents": agents}, _Unknown)).unknown
+        except AicpError:
+            return []
 
     async def leave_note(
         self, tenant: str, traceparent: str, *, agents: Sequence[str], kind: str, room: str, by: str

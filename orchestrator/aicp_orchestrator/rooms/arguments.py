@@ -200,6 +200,11 @@ class OpenRoomResult(Result):
     status: Literal["opened", "exists"] = Field(description="exists: you had opened it before.")
     room: str = Field(description=_ROOM)
     invited: list[str] = Field(description="Who was invited by this call; those invited before are not named again.")
+    unknown: list[str] | None = Field(
+        None,
+        description="Invited names under which nobody has registered and nobody is online: look whether they are right "
+        "(list_agents). Whoever connects under one of them later can come in.",
+    )
     last: int = Field(description="Number of the last message.")
     next: str = Field(description="What to do now.")
 
@@ -210,6 +215,11 @@ class InviteToRoomResult(Result):
     room: str = Field(description=_ROOM)
     invited: list[str] = Field(description="Who was invited by this call.")
     already: list[str] | None = Field(None, description="Who is in or was invited before.")
+    unknown: list[str] | None = Field(
+        None,
+        description="Invited names under which nobody has registered and nobody is online: look whether they are right "
+        "(list_agents). Whoever connects under one of them later can come in.",
+    )
 
 
 class JoinRoomResult(Result):

@@ -92,6 +92,7 @@ class Doors:
             status="opened" if opened.is_new else "exists",
             room=given.room,
             invited=opened.invited,
+            unknown=await house.unknown(envelope, opened.invited),
             last=opened.last,
             next="post_message says something; read_room with wait_s waits for what others say",
         )
@@ -117,7 +118,8 @@ class Doors:
         house.say_invited(envelope, given.room, invited)
         new = set(invited)
         already = [name for name in dict.fromkeys(given.agents) if name not in new]
-        return InviteToRoomResult(room=given.room, invited=invited, already=already or None)
+        unknown = await house.unknown(envelope, invited)
+        return InviteToRoomResult(room=given.room, invited=invited, already=already or None, unknown=unknown)
 
     async def join_room(self, envelope: Envelope, given: JoinRoom) -> JoinRoomResult:
         """Come into a room to which you are invited; list_rooms says where that is. Ask your user first, unless they

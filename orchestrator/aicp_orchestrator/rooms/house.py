@@ -146,6 +146,12 @@ class House:
         except AicpError as error:
             log.info("agents are told what they know, or what is no longer so: %s", error)
 
+    async def unknown(self, envelope: Envelope, agents: Sequence[str]) -> list[str] | None:
+        """Under which of these names the hub knows nobody, as far as that is to be had; None: of none."""
+        if not agents:
+            return None
+        return await self._router.unknown_if_reachable(envelope.principal.tenant, envelope.traceparent, agents) or None
+
     async def shown_members(self, envelope: Envelope, members: Sequence[Member]) -> list[ShownMember]:
         """Members with their presence, where that is to be had."""
         names = [member.agent for member in members]

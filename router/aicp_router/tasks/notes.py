@@ -58,7 +58,7 @@ class DropArguments(Arguments):
 
 
 class OnlineArguments(Arguments):
-    """For `who_is_online`."""
+    """For `who_is_online` and `who_is_unknown`."""
 
     agents: _Agents
 
@@ -67,6 +67,12 @@ class Online(BaseModel):
     """Of `who_is_online`."""
 
     online: list[str]
+
+
+class Unknown(BaseModel):
+    """Of `who_is_unknown`."""
+
+    unknown: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +159,20 @@ return found
 )
 
 
+_UNKNOWN = Script(
+    ["agents"],
+    """
+local registered, presence, found = prefix .. ':agents', prefix .. ':presence', {}
+for agent in string.gmatch(agents, '%S+') do
+  if redis.call('HEXISTS', registered, agent) == 0 and not redis.call('ZSCORE', presence, agent) then
+    found[#found + 1] = agent
+  end
+end
+return found
+""",
+)
+
+
 async def take(redis: Redis, tenant: str, agent: str) -> list[Note]:
     """What `agent` is to be told of rooms, the oldest first. From now on it counts as told."""
     found = await _TAKE(redis, tenant, agent=agent)
@@ -203,3 +223,8 @@ def declare(service: Service[RouterSettings]) -> None:
     async def who_is_online(envelope: Envelope, asked: OnlineArguments) -> Online:
         """Which of these agents are here now, whether they are registered or not."""
         return Online(online=await online(redis, envelope.principal.tenant, asked.agents, online_ms=online_ms))
+
+    @service.method(OnlineArguments)
+    async def who_is_unknown(envelope: Envelope, asked: OnlineArguments) -> Unknown:
+        """Under which of these names nobody has registered and nobody is here now."""
+        return Unknown(unknown=await _UNKNOWN(redis, envelope.principal.tenant, agents=" ".join(asked.agents)))

@@ -102,6 +102,18 @@ async def test_a_message_that_comes_again_under_its_key_mentions_nobody_again(ci
         assert heard.empty()
 
 
+async def test_who_invites_is_told_under_which_names_the_hub_knows_nobody(circle: Circle) -> None:
+    await circle.router("bob", "register_agent", capabilities=["talk"], description="Bob.")
+    # Carol is here, and has not registered.
+    await circle.router("carol", "receive_tasks")
+    opened = await circle.tool("alice", "open_room", room="launch", topic="t", members=["bob", "carol", "bobb"])
+    assert (opened["invited"], opened["unknown"]) == (["bob", "carol", "bobb"], ["bobb"])
+    invited = await circle.tool("alice", "invite_to_room", room="launch", agents=["bobb", "carl"])
+    assert (invited["already"], invited["unknown"]) == (["bobb"], ["carl"])
+    assert "unknown" not in await circle.tool("alice", "open_room", room="hall", topic="t", members=["bob"])
+    await circle.tool("bobb", "join_room", room="launch")
+
+
 async def test_members_are_shown_with_whether_they_are_here_registered_or_not(circle: Circle) -> None:
     await circle.open("launch", "alice", "bob", "carol")
     # Who waits for work is here; nobody of these has registered.
@@ -125,7 +137,9 @@ class TestWithoutARouter:
         await bus.connect()
         try:
             circle = Circle(bus, tenant)
-            await circle.open("launch", "alice", "bob")
+            opened = await circle.tool("alice", "open_room", room="launch", topic="t", members=["bob"])
+            assert "unknown" not in opened
+            await circle.tool("bob", "join_room", room="launch")
             await circle.post("launch", "alice", "look", mentions=["bob"])
             read = await circle.read("launch", "bob")
             assert [message["text"] for message in read["messages"] if message["kind"] == "message"] == ["look"]
